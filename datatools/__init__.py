@@ -1,0 +1,1 @@
+"""Pictures in, a catalog of transcriptions, text boxes, scales and captions out."""

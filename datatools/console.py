@@ -1,0 +1,167 @@
+"""What every command shares: messages on stderr, a progress bar, exit codes, counts like 4k and 1M."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from datatools.errors import InputError
+
+__all__ = [
+    "COUNT",
+    "EXIT_INTERRUPTED",
+    "EXIT_SOME_FAILED",
+    "EXIT_USAGE",
+    "Advance",
+    "messages",
+    "parse_count",
+    "plain",
+    "print_causes",
+    "progress",
+    "run_app",
+]
+
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+messages = Console(stderr=True, highlight=False)
+"""Messages, warnings and progress go here; results go to stdout through `typer.echo`."""
+
+
+class Advance(Protocol):
+    """Tells a progress bar that `n` more items are done, and optionally what to show beside it."""
+
+    def __call__(self, n: int = 1, note: str = "") -> None: ...
+
+
+class _Rate(ProgressColumn):
+    """Items per second since the bar began."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g}/s", style="cyan")
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Advance]:
+    """A bar with done/total, rate and time left. On a stream that is no terminal: a line at the end.
+
+    Args:
+        what: what is being done, e.g. "reading pictures".
+        total: the number of items, or None when it is not known.
+    """
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    columns += [_Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+    with Progress(*columns, console=messages) as bar:
+        task = bar.add_task(plain(what), total=total, note="")
+
+        def advance(n: int = 1, note: str = "") -> None:
+            bar.update(task, advance=n, note=escape(plain(note)))
+
+        yield advance
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """`text` without control and direction characters: file names and readings come from strangers."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def print_causes(title: str, counts: Mapping[str, int]) -> None:
+    """A table of causes and how often each occurred, on stderr, most frequent first."""
+    table = Table(title=escape(plain(title)), title_justify="left")
+    table.add_column("cause")
+    table.add_column("items", justify="right")
+    for cause, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(escape(plain(cause)), str(n))
+    messages.print(table)
+
+
+def parse_count(text: str) -> int:
+    """A count with an optional suffix: "4k" is 4000, "1M" a million, "2.5k" 2500.
+
+    Raises:
+        InputError: `text` is no such count.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text.strip().replace("_", ""))
+    if match is None:
+        raise InputError(f"'{text}' is not a count", "Write a whole number, or 4k or 1M.")
+    number = float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()]
+    if number != int(number):
+        raise InputError(f"'{text}' is not a whole number of items")
+    return int(number)
+
+
+class _Count(click.ParamType):
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_count(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+COUNT = _Count()
+"""Click type of `--n 4k`, for `typer.Option(click_type=COUNT)`."""
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a Typer app as a command: user errors in one message, exit codes as in interfaces.md."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = app(standalone_mode=False)
+    except InputError as error:
+        _complain(error.what, error.remedy)
+        sys.exit(EXIT_USAGE)
+    except click.exceptions.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.ClickException as error:
+        _complain(error.format_message(), None)
+        sys.exit(EXIT_USAGE)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(EXIT_SOME_FAILED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> None:
+    _complain("interrupted", "What was finished is kept; run the same command again to go on.")
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def _complain(what: str, remedy: str | None) -> None:
+    messages.print(f"[red bold]error:[/] {escape(plain(what))}", soft_wrap=True)
+    if remedy:
+        messages.print(escape(plain(remedy)), soft_wrap=True)

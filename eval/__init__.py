@@ -1,0 +1,1 @@
+"""How well does a model write? Pictures across sampler settings, read by OCR, scored and ranked."""
