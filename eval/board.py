@@ -1,0 +1,92 @@
+"""The leaderboard as plain data: what the terminal table, the page and every export are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datatools.ocr import TextLine
+
+__all__ = ["Board", "BoardRow", "BoardSample", "MetricInfo", "Score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number of one setting, or the reason there is none.
+
+    `low` and `high` bound the 95 % interval. `n` pictures were scored of `n_expected`; a missing picture
+    counts as worst, so `n < n_expected` says how much of the value is penalty. `ranked` is False for a value
+    that is shown but must not order rows (`reason` says why). `value is None` if and only if nothing could
+    be computed, and then `reason` says why and what to do.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    n_expected: int = 0
+    reason: str | None = None
+    ranked: bool = True
+
+    def __post_init__(self) -> None:
+        if self.value is None and not self.reason:
+            raise ValueError("a score without a value needs its reason")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInfo:
+    """What a metric is: the registry entry that column heads and the methods page are written from."""
+
+    id: str
+    label: str
+    higher_is_better: bool
+    unit: str
+    description: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """One setting with its scores. Rows are ranked only against rows of the same `protocol_id` and n."""
+
+    setting_id: str
+    label: str
+    spec: dict[str, Any]
+    scores: dict[str, Score]
+    rank: int | None
+    tie: str
+    protocol_id: str
+    seconds_per_picture: float | None = None
+    n_evaluations: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoardSample:
+    """One picture with what was asked for and what was read. `lines` are in pixels of the picture."""
+
+    setting_id: str
+    prompt_id: str
+    seed: int
+    stratum: str
+    txt: str
+    capt: str | None
+    reading: str
+    lines: list[TextLine]
+    png: bytes
+    width_px: int
+    height_px: int
+    em_ci: bool
+    cer: float
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Everything a report shows, in the order it shows it (best row first)."""
+
+    rows: list[BoardRow]
+    samples: list[BoardSample]
+    metrics: list[MetricInfo]
+    provenance: dict[str, Any]
+    suite: str
+    counts: dict[str, int]

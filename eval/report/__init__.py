@@ -1,0 +1,1 @@
+"""Every way to show a board: terminal table, one page, files for papers and notebooks."""
