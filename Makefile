@@ -1,0 +1,54 @@
+# Two commands on a fresh machine with Python 3.11 to 3.13 and a package registry:
+#   make demo    install, make pictures, read them, train, sample, score, report (about twelve minutes on 2 cores)
+#   make test    install what tests need and run the whole suite
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.txtdiff
+# One process uses every core by itself; the test suite runs one worker a core with one thread each.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo test lint format bench soak clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+# uv makes the environment and installs in seconds; without one on the machine, pip brings it into .venv.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "txtdiff needs Python 3.11 to 3.13, and '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..."; exit 2; }
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); \
+	 else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+
+define install
+@echo "installing $(1) into $(VENV) ..."
+@VIRTUAL_ENV=$(CURDIR)/$(VENV) uv pip install --quiet --constraints constraints.txt --editable '.[$(1)]'
+@touch $@
+endef
+
+$(STAMP)-demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,offline)
+
+$(STAMP)-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,offline,dev)
+
+demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small scale
+	@./demo.sh
+
+test: $(STAMP)-test  ## the whole test suite
+	@python -m pytest -n 2
+
+lint: $(STAMP)-test  ## format, lint, types, import arrows
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-cache
+
+format: $(STAMP)-test  ## put every file into shape
+	ruff format .
+	ruff check --fix .
+
+clean:  ## remove what the demo and the build made; the environment stays
+	rm -rf demo build dist *.egg-info
