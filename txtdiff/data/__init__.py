@@ -1,0 +1,1 @@
+"""From rows of a catalog to batches of tensors: tokens, crops, order."""
