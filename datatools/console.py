@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
-import click
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,15 +25,16 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+from typer.exceptions import TyperException
 
 from datatools.errors import InputError
 
 __all__ = [
-    "COUNT",
     "EXIT_INTERRUPTED",
     "EXIT_SOME_FAILED",
     "EXIT_USAGE",
     "Advance",
+    "count_option",
     "messages",
     "parse_count",
     "plain",
@@ -115,40 +117,38 @@ def parse_count(text: str) -> int:
     return int(number)
 
 
-class _Count(click.ParamType):
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_count(str(value))
-        except InputError as error:
-            self.fail(str(error), param, ctx)
+def _parse_count_option(value: str) -> int:
+    try:
+        return parse_count(value)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
-COUNT = _Count()
-"""Click type of `--n 4k`, for `typer.Option(click_type=COUNT)`."""
+def count_option(default: int | None, help_text: str) -> Any:
+    """A Typer option that takes a count such as 4k or 1M."""
+    return typer.Option(default, parser=_parse_count_option, metavar="COUNT", help=help_text)
 
 
 def run_app(app: typer.Typer) -> None:
     """Run a Typer app as a command: user errors in one message, exit codes as in interfaces.md."""
     signal.signal(signal.SIGTERM, _interrupt)
+    command = Path(sys.argv[0]).name
     try:
         status = app(standalone_mode=False)
     except InputError as error:
         _complain(error.what, error.remedy)
         sys.exit(EXIT_USAGE)
-    except click.exceptions.Abort:
+    except (KeyboardInterrupt, typer.Abort):
         _interrupted()
-    except KeyboardInterrupt:
-        _interrupted()
-    except click.ClickException as error:
-        _complain(error.format_message(), None)
+    except TyperException as error:
+        _complain(error.format_message(), f"'{command} --help' lists what it takes.")
         sys.exit(EXIT_USAGE)
     except BrokenPipeError:
-        sys.stderr.close()
+        # Whoever read our output has gone; what it wanted it has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_SOME_FAILED)
+    if status == EXIT_INTERRUPTED:
+        _interrupted()
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -156,7 +156,7 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _interrupted() -> None:
+def _interrupted() -> NoReturn:
     _complain("interrupted", "What was finished is kept; run the same command again to go on.")
     sys.exit(EXIT_INTERRUPTED)
 

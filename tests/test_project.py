@@ -1,0 +1,130 @@
+"""The project as a whole: declared dependencies are used, commands exist, what is written down can be run."""
+
+from __future__ import annotations
+
+import ast
+import compileall
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("datatools", "txtdiff", "eval")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirement_name(requirement: str) -> str:
+    return normalised(re.split(r"[<>=!~\[; ]", requirement, maxsplit=1)[0])
+
+
+def mentioned_modules(*folders: str) -> set[str]:
+    """Top-level modules imported in the folders, and those named in a string (given to a finder)."""
+    found: set[str] = set()
+    for path in (p for folder in folders for p in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+                found.add(node.value)
+    return found
+
+
+def modules_of(distribution: str) -> set[str]:
+    """Top-level modules that an installed distribution brings."""
+    names = importlib.metadata.packages_distributions()
+    return {m for m, owners in names.items() if distribution in {normalised(o) for o in owners}}
+
+
+@pytest.mark.parametrize("requirement", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["offline"])
+def test_every_declared_dependency_is_imported(requirement: str) -> None:
+    name = requirement_name(requirement)
+    modules = modules_of(name)
+    assert modules, f"{name} is declared and not installed"
+    assert modules & mentioned_modules(*PACKAGES), f"{name} is declared and imported nowhere"
+
+
+def test_every_import_is_declared() -> None:
+    declared = {requirement_name(r) for r in PROJECT["dependencies"]}
+    for extra in PROJECT["optional-dependencies"].values():
+        declared |= {requirement_name(r) for r in extra}
+    owners = importlib.metadata.packages_distributions()
+    imported: set[str] = set()
+    for path in (p for package in PACKAGES for p in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - set(PACKAGES)
+    undeclared = {m for m in foreign if m in owners and not declared & {normalised(o) for o in owners[m]}}
+    assert not undeclared, f"imported and not declared in pyproject.toml: {sorted(undeclared)}"
+
+
+def test_constraints_pin_every_dependency_and_hold_no_address() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    pinned = {requirement_name(line) for line in text.splitlines() if re.match(r"^[A-Za-z0-9]", line)}
+    wanted = {requirement_name(r) for r in PROJECT["dependencies"]}
+    assert wanted <= pinned, f"not pinned: {sorted(wanted - pinned)}"
+    assert "://" not in text
+
+
+def test_every_module_compiles() -> None:
+    assert all(compileall.compile_dir(ROOT / package, quiet=1, force=True) for package in PACKAGES)
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    bin_dir = str(Path(sys.executable).parent)
+    env = {**os.environ, "PATH": bin_dir + os.pathsep + os.environ["PATH"], **environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
+
+
+EVAL_NAMES = {
+    "everyday": ["txtdiff-eval", "report", "--help"],
+    "eval by env": ["env", "eval", "report", "--help"],
+    "module": [sys.executable, "-m", "eval", "report", "--help"],
+    "typed in a shell, where eval is a builtin": ["bash", "-c", "eval report --help"],
+    "typed in a POSIX shell": ["sh", "-c", "eval report --help"],
+}
+
+
+@pytest.mark.parametrize("command", EVAL_NAMES.values(), ids=EVAL_NAMES.keys())
+def test_the_leaderboard_answers_under_every_name(command: list[str]) -> None:
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert "leaderboard" in done.stdout
+    assert "--store" in done.stdout
+
+
+COMMANDS = {
+    "datatools": ["build-catalog", "synth", "stats", "query"],
+    "txtdiff": ["train", "sample", "config", "info"],
+    "txtdiff-eval": ["run", "score", "report", "query"],
+}
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_help_lists_the_commands(program: str) -> None:
+    done = run(program, "--help", COLUMNS="120")
+    assert done.returncode == 0, done.stderr
+    missing = [name for name in COMMANDS[program] if name not in done.stdout]
+    assert not missing
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_an_unknown_option_is_one_message_and_exit_code_2(program: str) -> None:
+    done = run(program, COMMANDS[program][0], "--no-such-option")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "no-such-option" in done.stderr
