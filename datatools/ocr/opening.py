@@ -1,0 +1,63 @@
+"""From the name of a reader to the reader itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from datatools.errors import InputError, suggest
+from datatools.ocr.engine import OcrEngine
+
+__all__ = ["ENGINES", "open_engine"]
+
+
+def open_engine(name: str, **settings: Any) -> OcrEngine:
+    """Load a reader with its weights.
+
+    Args:
+        name: "rapidocr" (PP-OCRv6, bundled weights, the best reader measured), "easyocr" or "tesseract".
+        settings: fields of that reader's settings class, e.g. `enlarge={"short_side_px": 512}`.
+
+    Raises:
+        InputError: no such reader, no such setting, or its package or weights are missing; the message
+            says which package or path would provide them.
+    """
+    if name not in ENGINES:
+        raise InputError(
+            f"there is no reader called '{name}'",
+            suggest(name, ENGINES) or f"Readers are {', '.join(ENGINES)}.",
+        )
+    try:
+        return ENGINES[name](settings)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"settings of the reader '{name}' cannot be used: {faults}") from error
+
+
+# Imports wait until a reader is asked for: easyocr alone brings torch, seconds that others need not pay.
+def _rapidocr(settings: dict[str, Any]) -> OcrEngine:
+    from datatools.ocr.rapidocr import RapidOcrEngine, RapidOcrSettings
+
+    return RapidOcrEngine(RapidOcrSettings(**settings))
+
+
+def _easyocr(settings: dict[str, Any]) -> OcrEngine:
+    from datatools.ocr.easyocr import EasyOcrEngine, EasyOcrSettings
+
+    return EasyOcrEngine(EasyOcrSettings(**settings))
+
+
+def _tesseract(settings: dict[str, Any]) -> OcrEngine:
+    from datatools.ocr.tesseract import TesseractEngine, TesseractSettings
+
+    return TesseractEngine(TesseractSettings(**settings))
+
+
+ENGINES: dict[str, Callable[[dict[str, Any]], OcrEngine]] = {
+    "rapidocr": _rapidocr,
+    "easyocr": _easyocr,
+    "tesseract": _tesseract,
+}
+"""Every reader by name, in order of preference."""
