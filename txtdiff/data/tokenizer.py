@@ -54,7 +54,7 @@ def text_ids(text: str, max_length: int) -> list[int]:
 
     A character outside the vocabulary becomes `<unk>`; the literal name of a special token its id.
     """
-    # The longest token has six letters, so what lies behind 8 * max_length cannot matter: texts are strangers'.
+    # The longest token has six letters: what lies behind 8 * max_length cannot matter, and may be huge.
     pieces = _PIECES.findall(text[: 8 * max_length])
     ids = [VOCABULARY.get(piece, VOCABULARY["<unk>"]) for piece in pieces[: max_length - 2]]
     return [VOCABULARY["<s>"], *ids, VOCABULARY["</s>"]]

@@ -1,0 +1,109 @@
+"""Settings of the data: which pictures, how they are cut, what is left out for guidance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from txtdiff.settings import Settings
+
+__all__ = ["CropConfig", "DataConfig", "LowResConfig", "NoTextConfig", "Probability"]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+AreaFraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class CropConfig(Settings):
+    """Random square crops of pictures, as augmentation."""
+
+    probability: Probability = 0.0
+    """How often a picture is cropped."""
+    min_area: AreaFraction = 0.75
+    """Smallest area of a crop, as a fraction of the largest centred square's ("safebox") or of the whole
+    picture's ("anywhere")."""
+    max_area: AreaFraction = 1.0
+    """Largest area of a crop, likewise."""
+    around: Literal["safebox", "anywhere"] = "safebox"
+    """"safebox": the box of all text stays whole, and a picture with text but without a safebox is not
+    cropped. "anywhere": crops may cut text, as RandomResizedCrop does."""
+
+
+class NoTextConfig(Settings):
+    """What happens to pictures without text. A model without text treats every picture as one."""
+
+    crop: Literal["like_text", "own", "borrowed_safebox"] = "like_text"
+    """"like_text": anywhere, with the probability and areas of `data.crop`. "own": anywhere, with those
+    below. "borrowed_safebox": as `data.crop`, around the safebox of a picture drawn at random."""
+    probability: Probability = 0.0
+    """How often such a picture is cropped, for crop = "own"."""
+    min_area: AreaFraction = 0.25
+    """Smallest area as a fraction of the whole picture's, for crop = "own"."""
+    max_area: AreaFraction = 1.0
+    """Largest area, likewise."""
+    flip_probability: Probability = 0.0
+    """How often such a picture is mirrored. Pictures with text never are."""
+
+
+class LowResConfig(Settings):
+    """How an upsampler's low-resolution input is made from the picture."""
+
+    filter: Literal["area", "bilinear", "antialiased_bilinear", "bicubic", "antialiased_bicubic"] = (
+        "antialiased_bicubic"
+    )
+    """Interpolation that makes the picture small. "area" averages; it needs a whole-number factor."""
+    blur_probability: Probability = 0.0
+    """How often the small picture is blurred, so that the model learns to sharpen."""
+    blur_sigma_min_px: Annotated[float, Field(gt=0)] = 0.4
+    """Smallest width of the Gaussian blur, in pixels of the small picture."""
+    blur_sigma_max_px: Annotated[float, Field(gt=0)] = 0.6
+    """Largest width of the Gaussian blur."""
+    blur_kernel_px: Annotated[int, Field(ge=1)] = 5
+    """Edge of the blur's kernel, odd."""
+
+
+class DataConfig(Settings):
+    """Which pictures are read, and how they become batches."""
+
+    catalog: Path | None = None
+    """A catalog made by `datatools build-catalog`."""
+    folder: Path | None = None
+    """A folder of pictures with `.txt` files beside them, instead of a catalog."""
+    safeboxes: Path | None = None
+    """The folder's text boxes: a safeboxes.jsonl, JSON Lines or the fork's one object."""
+    px_scales: Path | None = None
+    """The folder's enlargement factors: a px_scales.jsonl, likewise."""
+    captions: Path | None = None
+    """The folder's captions: a captions.jsonl, likewise."""
+    where: str | None = None
+    """SQL condition on the columns of the catalog's views, e.g. "confidence > 0.8 and n_lines <= 3"."""
+    require_captions: bool = False
+    """Leave out pictures without a caption."""
+    min_file_size_bytes: Annotated[int, Field(ge=0)] = 0
+    """Leave out smaller files."""
+    min_image_size_px: Annotated[int, Field(ge=0)] = 0
+    """Leave out pictures whose shorter edge, as the original had it (px scale), is below this."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Pictures per optimiser step, over all ranks and accumulation steps together."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes per rank that read pictures; 0 reads in the training process. Changes no picture."""
+    prefetch: Annotated[int, Field(ge=1)] = 2
+    """Batches that each worker keeps ready."""
+
+    crop: CropConfig = CropConfig()
+    """Random crops."""
+    no_text: NoTextConfig = NoTextConfig()
+    """Pictures without text."""
+    square: Literal["centre", "around_text"] = "centre"
+    """Which square of an uncropped oblong picture is used: the central one, or a random one that holds the
+    safebox (if one fits)."""
+    drop_txt: Probability = 0.0
+    """How often the text is withheld, so that guidance has an unconditional half."""
+    drop_capt: Probability = 0.1
+    """How often the caption is withheld."""
+    drop_all: Probability = 0.1
+    """How often both are withheld together, drawn independently of the two above."""
+    low_res: LowResConfig = LowResConfig()
+    """The small pictures an upsampler starts from."""

@@ -1,0 +1,204 @@
+"""Checkpoints: directories that are there whole or not at all, and say so themselves.
+
+A checkpoint `step-<images>` is written under another name, synced, sealed by a manifest with the sha256 of
+every file, and renamed. Whatever kills the process, the newest directory whose manifest holds is a good one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from datatools.atomic import fsync_directory
+from datatools.console import messages, plain
+from datatools.errors import InputError
+from txtdiff.training.tensor_files import stream_tensors
+
+__all__ = [
+    "checkpoint_images",
+    "find_checkpoint",
+    "list_checkpoints",
+    "newest_checkpoint",
+    "remove_old_checkpoints",
+    "sweep",
+    "verify_checkpoint",
+    "write_checkpoint",
+]
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"step-(\d{1,18})")
+_TEMPORARY = re.compile(r"\.(tmp|old)-step-\d+-\d+")
+_PLAIN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MANIFEST_LIMIT_BYTES = 1_000_000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def write_checkpoint(run_dir: Path, images: int, files: Mapping[str, Mapping[str, Tensor] | str]) -> Path:
+    """Write `step-<images>` into `run_dir` and return its path.
+
+    Args:
+        run_dir: the run's directory; created if need be.
+        images: pictures seen so far, the checkpoint's name.
+        files: file name -> tensors (written as safetensors) or text.
+
+    Raises:
+        OSError: the disk is full or fails. Nothing that was there is touched.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    temporary = run_dir / f".tmp-step-{images}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        entries = {name: _write_file(temporary / name, content) for name, content in files.items()}
+        manifest = json.dumps({"format": 1, "images": images, "files": entries}, indent=1)
+        _write_file(temporary / MANIFEST, manifest)
+        fsync_directory(temporary)
+        return _put_in_place(temporary, run_dir / f"step-{images}")
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write_file(path: Path, content: Mapping[str, Tensor] | str) -> dict[str, int | str]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+
+        def write(data: bytes | memoryview) -> None:
+            nonlocal size
+            file.write(data)
+            digest.update(data)
+            size += len(data)
+
+        if isinstance(content, str):
+            write(content.encode())
+        else:
+            stream_tensors(content, write)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"size_bytes": size, "sha256": digest.hexdigest()}
+
+
+def _put_in_place(temporary: Path, final: Path) -> Path:
+    # A directory cannot be renamed over another. One that is there already is a damaged one: training never
+    # comes twice to the same count unless it did not find the checkpoint valid.
+    if final.exists():
+        old = final.with_name(f".old-{final.name}-{os.getpid()}")
+        final.rename(old)
+        temporary.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(final)
+    fsync_directory(final.parent)
+    return final
+
+
+def verify_checkpoint(path: Path) -> None:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+        InputError: the manifest is missing or malformed, or a file is missing, of another size or content.
+    """
+    for name, entry in _read_manifest(path).items():
+        file = path / name
+        if not file.is_file() or file.is_symlink():
+            raise InputError(f"checkpoint {path}: {name} is missing", "It is damaged; use another one.")
+        if file.stat().st_size != entry["size_bytes"] or _sha256(file) != entry["sha256"]:
+            raise InputError(
+                f"checkpoint {path}: {name} is not what the manifest says", "It is damaged; use another one."
+            )
+
+
+def _read_manifest(path: Path) -> dict[str, dict[str, int | str]]:
+    manifest = path / MANIFEST
+    try:
+        if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
+            raise ValueError("too large")
+        content = json.loads(manifest.read_text("utf-8"))
+        files = content["files"]
+        if content["format"] != 1:
+            raise ValueError(f"format {content['format']}, this version reads format 1")
+        for name, entry in files.items():
+            if not _PLAIN_FILE.fullmatch(name) or not _SHA256.fullmatch(entry["sha256"]):
+                raise ValueError(f"entry {name!r}")
+            if type(entry["size_bytes"]) is not int:
+                raise ValueError(f"entry {name!r}")
+    except FileNotFoundError:
+        raise InputError(f"{path} is no checkpoint: it has no {MANIFEST}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"checkpoint {path}: its {MANIFEST} cannot be used ({plain(str(error))})") from error
+    return dict(files)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_images(path: Path) -> int:
+    """Pictures seen by the checkpoint, from its name."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise InputError(f"{path} is not called like a checkpoint (step-<images>)")
+    return int(match[1])
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """All checkpoint directories of a run, oldest first, valid or not."""
+    if not run_dir.is_dir():
+        return []
+    found = [path for path in run_dir.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=checkpoint_images)
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest checkpoint that verifies; damaged ones are named and passed over."""
+    for path in reversed(list_checkpoints(run_dir)):
+        try:
+            verify_checkpoint(path)
+        except InputError as error:
+            messages.print(f"[yellow]passed over:[/] {plain(error.what)}", soft_wrap=True)
+        else:
+            return path
+    return None
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that `path` means: itself, or the newest valid one of a run directory.
+
+    Raises:
+        InputError: there is none, or the one named is damaged.
+    """
+    if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
+        verify_checkpoint(path)
+        return path
+    if not path.is_dir():
+        raise InputError(
+            f"there is no directory {path}", "Give a run directory, or one of its step-<images>."
+        )
+    newest = newest_checkpoint(path)
+    if newest is None:
+        raise InputError(f"{path} holds no valid checkpoint", "`txtdiff train --out` writes them there.")
+    return newest
+
+
+def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints."""
+    for path in list_checkpoints(run_dir)[:-keep]:
+        # Renamed first: a directory half removed must not look like a checkpoint.
+        doomed = path.with_name(f".old-{path.name}-{os.getpid()}")
+        path.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def sweep(run_dir: Path) -> None:
+    """Remove what a killed process left half written in a run directory."""
+    for path in run_dir.glob(".*-step-*"):
+        if _TEMPORARY.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)

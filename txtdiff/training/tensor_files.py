@@ -1,0 +1,97 @@
+"""safetensors files: written as a stream, read strictly into tensors that are already there.
+
+The library writes a file from one copy of everything in memory. A large model's optimiser state is then held
+twice, so the (simple) format is written here tensor by tensor; reading is the library's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from datatools.errors import InputError
+
+__all__ = ["read_header", "read_tensors", "stream_tensors"]
+
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def stream_tensors(tensors: Mapping[str, Tensor], write: Callable[[bytes | memoryview], Any]) -> None:
+    """Write `tensors` as a safetensors file through `write`, holding a copy of one tensor at a time."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # data begin aligned
+    write(len(text).to_bytes(8, "little"))
+    write(text)
+    for tensor in tensors.values():
+        data = tensor.detach().cpu().contiguous().reshape(-1)
+        if data.numel():
+            write(data.view(torch.uint8).numpy().data)
+
+
+def read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in the file, without reading data.
+
+    Raises:
+        InputError: no safetensors file, or its header contradicts its size.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", "It is damaged or no safetensors file."
+        ) from error
+
+
+def read_tensors(path: Path, into: Mapping[str, Tensor]) -> None:
+    """Copy the file's tensors into `into`, which must have exactly its names and shapes.
+
+    Raises:
+        InputError: unreadable, or names or shapes differ; the message lists the first few.
+    """
+    shapes = read_header(path)
+    _compare(path, shapes, {name: tuple(tensor.shape) for name, tensor in into.items()})
+    with torch.no_grad(), safe_open(path, framework="pt") as file:
+        for name, tensor in into.items():
+            tensor.copy_(file.get_tensor(name))
+
+
+def _compare(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    faults = [f"{name}: missing" for name in wanted if name not in found]
+    faults += [f"{name}: unknown" for name in found if name not in wanted]
+    faults += [
+        f"{name}: {list(found[name])} in the file, {list(shape)} in the network"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    if faults:
+        more = f"\n  … and {len(faults) - 5} more" if len(faults) > 5 else ""
+        listed = "\n  ".join(faults[:5])
+        raise InputError(
+            f"{path} does not fit the network:\n  {listed}{more}",
+            "It belongs to a model with other settings.",
+        )
