@@ -1,0 +1,149 @@
+"""The evaluation store: one DuckDB file, and beside it a folder of PNG files named by their content.
+
+One process writes. Every batch is committed as it is made, so killing a run loses the batch in flight only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from datatools.atomic import write_bytes_atomic
+from datatools.errors import InputError
+from eval.store_schema import SCHEMA_VERSION, TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Store", "open_store"]
+
+Picture = npt.NDArray[np.uint8]
+
+
+class Store:
+    """An open evaluation store. A context manager; made by `open_store`."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; another process may open it then."""
+        self._connection.close()
+
+    def frame(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
+        """The answer to a query as a pandas frame. Values go into `params`, never into the text."""
+        return self._connection.execute(sql, params or None).df()
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """The answer to a query as tuples."""
+        return self._connection.execute(sql, list(params) or None).fetchall()
+
+    def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows, all with the same columns, in one transaction; an existing key is replaced."""
+        if rows:
+            self.write_table(table, _as_arrow(rows))
+
+    def write_table(self, table: str, rows: pa.Table) -> None:
+        """`write` for an Arrow table."""
+        view = self._connection.register("incoming", rows)
+        try:
+            view.execute(f'INSERT OR REPLACE INTO "{table}" BY NAME SELECT * FROM incoming')
+        finally:
+            self._connection.unregister("incoming")
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
+        """Run a statement that answers nothing."""
+        self._connection.execute(sql, list(params) or None)
+
+    def add_picture(self, picture: Picture) -> str:
+        """Keep a picture, (H, W, 3) uint8, as PNG; returns the sha256 of the file, which is its name."""
+        buffer = BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        data = buffer.getvalue()
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = self.picture_path(sha256)
+        if not path.exists():
+            write_bytes_atomic(path, data)
+        return sha256
+
+    def picture_path(self, sha256: str) -> Path:
+        """Where the PNG file of that content is or would be."""
+        return self.path.with_suffix(".pictures") / sha256[:2] / f"{sha256}.png"
+
+
+def open_store(path: Path, mode: Literal["write", "read"] = "read") -> Store:
+    """Open a store; `write` creates a missing one.
+
+    Raises:
+        InputError: missing, in use by another process, no DuckDB file, or of another schema version.
+    """
+    if mode == "read" and not path.is_file():
+        raise InputError(
+            f"no evaluation store at {path}", "txtdiff-eval run or score with --store makes one."
+        )
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", "A store is one file, e.g. eval.duckdb.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = duckdb.connect(str(path), read_only=mode == "read")
+    except duckdb.IOException as error:
+        raise InputError(*_explain(path, str(error))) from error
+    try:
+        # A store holds strangers' texts: no statement may reach other files through it.
+        connection.execute("SET enable_external_access = false")
+        _prepare(path, connection, mode)
+    except BaseException:
+        connection.close()
+        raise
+    return Store(path, connection)
+
+
+def _prepare(path: Path, connection: duckdb.DuckDBPyConnection, mode: str) -> None:
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if mode == "write" and not tables:  # new, or killed before its first commit
+        connection.execute("BEGIN")
+        connection.execute(TABLES)
+        connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+        connection.execute("COMMIT")
+        return
+    if "meta" not in tables or "samples" not in tables:
+        raise InputError(f"{path} is a DuckDB file but no evaluation store", "Give another --store.")
+    [(version,)] = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
+    if version != str(SCHEMA_VERSION):
+        raise InputError(
+            f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}",
+            "Open it with the version that wrote it, or give a new --store.",
+        )
+
+
+def _explain(path: Path, message: str) -> tuple[str, str]:
+    if "lock" in message.lower():
+        return f"{path} is in use by another process", "Wait for it to end; a store has one writer."
+    if "not a valid DuckDB" in message:
+        return f"{path} is not a DuckDB file", "Give the store that txtdiff-eval run or score wrote."
+    return f"{path} cannot be opened: {message}", "Check the path and its permissions."
+
+
+def _as_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([dict(row) for row in rows])

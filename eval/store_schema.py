@@ -1,0 +1,61 @@
+"""Tables of an evaluation store. Raw material first (samples, readings, features); scores follow from it."""
+
+from __future__ import annotations
+
+__all__ = ["SCHEMA_VERSION", "TABLES"]
+
+SCHEMA_VERSION = 1
+
+TABLES = """
+CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
+
+-- One row per command that changed the store: git state, versions, device, command line.
+CREATE TABLE runs (run_id VARCHAR PRIMARY KEY, started_at TIMESTAMP NOT NULL, provenance JSON NOT NULL);
+
+CREATE TABLE suites (
+    suite_id VARCHAR PRIMARY KEY, name VARCHAR NOT NULL, version INTEGER NOT NULL, digest VARCHAR NOT NULL
+);
+CREATE TABLE prompts (
+    suite_id VARCHAR, prompt_id VARCHAR, position INTEGER NOT NULL, stratum VARCHAR NOT NULL,
+    txt VARCHAR NOT NULL, capt VARCHAR, PRIMARY KEY (suite_id, prompt_id)
+);
+
+-- One point of a sweep. `spec` says everything that shapes its pictures; `setting_id` is its hash.
+CREATE TABLE settings (
+    setting_id VARCHAR PRIMARY KEY, suite_id VARCHAR NOT NULL, label VARCHAR NOT NULL, spec JSON NOT NULL,
+    position INTEGER NOT NULL, reference JSON
+);
+
+-- One picture that was asked for. `expected` until it is `done` or `failed` with a cause.
+CREATE TABLE samples (
+    setting_id VARCHAR, prompt_id VARCHAR, seed BIGINT, status VARCHAR NOT NULL, cause VARCHAR,
+    sha256 VARCHAR, width_px INTEGER, height_px INTEGER, seconds DOUBLE, n_evaluations DOUBLE, run_id VARCHAR,
+    PRIMARY KEY (setting_id, prompt_id, seed)
+);
+
+CREATE TABLE readers (
+    reader_id VARCHAR PRIMARY KEY, name VARCHAR NOT NULL, version VARCHAR NOT NULL,
+    weights_digest VARCHAR NOT NULL, settings JSON NOT NULL
+);
+-- What a reader saw in a picture, before any threshold. `lines`: [{polygon, text, confidence}, …].
+CREATE TABLE readings (
+    sha256 VARCHAR, reader_id VARCHAR, lines JSON, cause VARCHAR, seconds DOUBLE,
+    PRIMARY KEY (sha256, reader_id)
+);
+-- Vectors as little-endian float32. `extractor_id` names network, weights and preparation.
+CREATE TABLE features (
+    sha256 VARCHAR, extractor_id VARCHAR, vector BLOB NOT NULL, PRIMARY KEY (sha256, extractor_id)
+);
+
+-- One row per picture and protocol: the numbers that text scores are averages of.
+CREATE TABLE text_scores (
+    setting_id VARCHAR, prompt_id VARCHAR, seed BIGINT, protocol_id VARCHAR, reading VARCHAR NOT NULL,
+    numbers JSON NOT NULL, PRIMARY KEY (setting_id, prompt_id, seed, protocol_id)
+);
+CREATE TABLE protocols (protocol_id VARCHAR PRIMARY KEY, reader_id VARCHAR NOT NULL, spec JSON NOT NULL);
+CREATE TABLE scores (
+    setting_id VARCHAR, metric VARCHAR, protocol_id VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE,
+    n INTEGER NOT NULL, n_expected INTEGER NOT NULL, reason VARCHAR, ranked BOOLEAN NOT NULL,
+    PRIMARY KEY (setting_id, metric, protocol_id)
+);
+"""
