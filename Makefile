@@ -38,7 +38,7 @@ demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small sc
 	@./demo.sh
 
 test: $(STAMP)-test  ## the whole test suite
-	@python -m pytest -n 2
+	@python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)-test  ## format, lint, types, import arrows
 	ruff format --check .

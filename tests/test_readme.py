@@ -1,0 +1,53 @@
+"""Every command that README and docs show is one that the programs take (test_main_job runs them)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import datatools.cli
+import eval.cli
+import txtdiff.cli
+
+ROOT = Path(__file__).parents[1]
+APPS = {
+    "datatools": datatools.cli.app,
+    "txtdiff": txtdiff.cli.app,
+    "txtdiff-eval": eval.cli.app,
+    "eval": eval.cli.app,
+}
+FENCE = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def shown_commands() -> Iterator[str]:
+    """Command lines in fenced shell blocks of README, docs and demo, continuation lines joined."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in FENCE.findall(path.read_text()):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = line.strip().removeprefix("$ ")
+                if words.split(" ")[0] in APPS:
+                    yield words
+    for line in (ROOT / "demo.sh").read_text().replace("\\\n", " ").splitlines():
+        if line.startswith("step"):
+            yield line.split(" ", 1)[1]
+
+
+@pytest.mark.parametrize("line", sorted(set(shown_commands())))
+def test_shown_command_is_taken(line: str) -> None:
+    program, command, *arguments = shlex.split(line, comments=True)
+    group = typer.main.get_command(APPS[program])
+    with group.make_context(program, [command], resilient_parsing=True) as context:
+        found = group.get_command(context, command)  # type: ignore[attr-defined]
+        assert found is not None, f"{program} has no command '{command}'"
+        with found.make_context(command, arguments, parent=context) as parsed:
+            assert parsed.params
+
+
+def test_readme_and_docs_name_no_registry_and_no_address() -> None:
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        assert "://" not in path.read_text(), path
