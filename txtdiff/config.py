@@ -1,0 +1,112 @@
+"""The whole of a run's settings: one frozen tree, from which flags, files and their documentation follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+from pydantic import model_validator
+
+from txtdiff.data.config import DataConfig
+from txtdiff.diffusion.config import DiffusionConfig
+from txtdiff.model.config import ModelConfig
+from txtdiff.settings import Settings
+from txtdiff.training.config import AveragingConfig, OptimConfig, RunSettings
+
+__all__ = ["RunConfig"]
+
+
+class RunConfig(Settings):
+    """Everything that decides what a training run does."""
+
+    model: ModelConfig = ModelConfig()
+    """The network."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """The process it is trained for."""
+    data: DataConfig = DataConfig()
+    """The pictures."""
+    optim: OptimConfig = OptimConfig()
+    """The optimiser."""
+    averaging: AveragingConfig = AveragingConfig()
+    """The averages of the weights."""
+    run: RunSettings = RunSettings()
+    """Length, seed, place and what is written when."""
+
+    @model_validator(mode="after")
+    def _groups_agree(self) -> Self:
+        problems = [*_contradictions(self), *_without_effect(self)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _contradictions(config: RunConfig) -> Iterator[str]:
+    """Settings of two groups that cannot both hold."""
+    model, diffusion, data = config.model, config.diffusion, config.data
+    if model.predicts_variance != (diffusion.variance == "learned_range"):
+        yield (
+            f"model.predicts_variance = {str(model.predicts_variance).lower()} does not go with "
+            f"diffusion.variance = '{diffusion.variance}'"
+        )
+    noise_is_told = model.upsampler is not None and model.upsampler.noise_conditioning
+    if noise_is_told != (diffusion.low_res_noise is not None):
+        yield "diffusion.low_res_noise and model.upsampler.noise_conditioning belong together: both or none"
+    if model.upsampler is not None and model.upsampler.small_size_px >= model.image_size_px:
+        yield "model.upsampler.small_size_px must be below model.image_size_px"
+    if data.crop.min_area > data.crop.max_area:
+        yield "data.crop.min_area is above data.crop.max_area"
+    if data.no_text.min_area > data.no_text.max_area:
+        yield "data.no_text.min_area is above data.no_text.max_area"
+    if data.low_res.blur_kernel_px % 2 == 0:
+        yield "data.low_res.blur_kernel_px must be odd"
+    if data.catalog is not None and data.folder is not None:
+        yield "data.catalog and data.folder are both given; training reads one of them"
+    if config.model.n_classes is not None:
+        yield "model.n_classes: a catalog knows no classes, so a model with classes cannot be trained here"
+
+
+def _without_effect(config: RunConfig) -> Iterator[str]:
+    """Settings that differ from their default and cannot act, each with the reason."""
+    data, optim, model = config.data, config.optim, config.model
+    if not data.crop.probability:
+        yield from _changed(
+            data.crop, "data.crop", "data.crop.probability is 0", "min_area", "max_area", "around"
+        )
+    if data.no_text.crop != "own":
+        why = 'data.no_text.crop is not "own"'
+        yield from _changed(data.no_text, "data.no_text", why, "probability", "min_area", "max_area")
+    if data.no_text.crop == "borrowed_safebox" and (
+        not data.crop.probability or data.crop.around == "anywhere"
+    ):
+        yield 'data.no_text.crop = "borrowed_safebox" needs data.crop.probability above 0 and around = "safebox"'
+    if model.text is None:
+        yield from _changed(data, "data", "model.text is none", "drop_txt", "square")
+        yield from _changed(optim, "optim", "model.text is none", "text_lr", "gain_lr")
+    if model.captions is None:
+        yield from _changed(data, "data", "model.captions is none", "drop_capt")
+    if model.captions is None or model.captions.frozen:
+        yield from _changed(optim, "optim", "no caption tower is trained", "caption_lr")
+    if model.text is None and model.captions is None:
+        yield from _changed(data, "data", "the model takes neither text nor captions", "drop_all")
+    if model.upsampler is None and data.low_res != type(data.low_res)():
+        yield "data.low_res has no effect: model.upsampler is none"
+    if not data.low_res.blur_probability:
+        names = ("blur_sigma_min_px", "blur_sigma_max_px", "blur_kernel_px")
+        yield from _changed(data.low_res, "data.low_res", "its blur_probability is 0", *names)
+    if data.folder is None:
+        yield from _changed(data, "data", "data.folder is none", "safeboxes", "px_scales", "captions")
+    if not data.workers:
+        yield from _changed(data, "data", "data.workers is 0", "prefetch")
+    if not optim.warmup_images:
+        yield from _changed(optim, "optim", "optim.warmup_images is 0", "warmup_from_image")
+    if optim.precision != "fp16":
+        why = 'optim.precision is not "fp16"'
+        yield from _changed(optim, "optim", why, "loss_scale_log2", "loss_scale_growth_steps")
+    if not config.run.grid_pictures:
+        yield from _changed(config.run, "run", "run.grid_pictures is 0", "grid_every_images", "grid_steps")
+
+
+def _changed(group: Settings, path: str, why: str, *names: str) -> Iterator[str]:
+    for name in names:
+        if getattr(group, name) != type(group).model_fields[name].default:
+            yield f"{path}.{name} has no effect: {why}"

@@ -1,0 +1,103 @@
+"""Samples to batches of tensors, and the loader that makes them in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from txtdiff.data.dataset import PictureDataset, Sample
+from txtdiff.data.tokenizer import encode_captions, encode_texts
+
+__all__ = ["Batch", "Conditions", "collate", "load_batches", "to_network_range"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the network is told besides the noisy picture."""
+
+    max_text_length: int | None = None
+    """Limit on token ids of a transcription; None: the network takes none."""
+    captions: bool = False
+    """Whether it takes captions."""
+    channels: int = 3
+    """1 for grey pictures, 3 for RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training pictures with what belongs to them."""
+
+    positions: list[int]
+    pictures: Tensor
+    """(B, C, H, W) uint8."""
+    txt: Tensor | None
+    """(B, L) int64 token ids."""
+    capt: Tensor | None
+    """(B, 77) int64 CLIP ids."""
+    texts: list[str]
+    captions: list[str]
+    failures: list[tuple[str, str]]
+    """(key, cause) of pictures that could not be read; others stand in their place."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def load_batches(
+    dataset: PictureDataset,
+    positions: Iterable[list[int]],
+    conditions: Conditions,
+    *,
+    workers: int,
+    prefetch: int,
+    pin_memory: bool,
+) -> Iterator[Batch]:
+    """Batches for the given positions, in that order, read by `workers` processes (0: by this one)."""
+    loader: DataLoader[Batch] = DataLoader(
+        dataset,  # type: ignore[arg-type]  # the collate function turns Samples into a Batch
+        batch_sampler=positions,
+        collate_fn=partial(collate, conditions=conditions),
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        pin_memory=pin_memory,
+        # Its own generator: the loader would otherwise draw a seed from the global one at every start.
+        generator=torch.Generator(),
+    )
+    return iter(loader)
+
+
+def collate(samples: Sequence[Sample], conditions: Conditions) -> Batch:
+    """Put samples together; texts become token ids here, in the worker."""
+    pixels = np.stack([sample.pixels for sample in samples])
+    pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    if conditions.channels == 1:
+        pictures = _grey(pictures)
+    texts = [sample.txt for sample in samples]
+    captions = [sample.capt for sample in samples]
+    length = conditions.max_text_length
+    return Batch(
+        positions=[sample.position for sample in samples],
+        pictures=pictures,
+        txt=None if length is None else encode_texts(texts, length),
+        capt=encode_captions(captions) if conditions.captions else None,
+        texts=texts,
+        captions=captions,
+        failures=[failure for sample in samples for failure in sample.failures],
+    )
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """RGB to one channel with Pillow's weights (ITU-R 601-2, in 1/65536)."""
+    weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
+    return ((pictures.long() * weights).sum(1, keepdim=True) + 0x8000 >> 16).to(torch.uint8)
+
+
+def to_network_range(pictures: Tensor) -> Tensor:
+    """uint8 pictures to float32 in [-1, 1], as the fork: x / 127.5 - 1."""
+    return pictures.float() / 127.5 - 1

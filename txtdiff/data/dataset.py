@@ -1,0 +1,128 @@
+"""Positions in, pictures out: what a data loader's worker does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from datatools.console import plain
+from datatools.decode import Rejection, decode
+from datatools.errors import InputError
+from txtdiff.data.config import DataConfig
+from txtdiff.data.order import index_at, numpy_generator
+from txtdiff.data.picture import Surroundings, prepare_picture
+from txtdiff.data.source import Row, Rows
+from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION
+
+__all__ = ["PictureDataset", "Sample"]
+
+_MAX_REPLACEMENTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training picture."""
+
+    position: int
+    pixels: NDArray[np.uint8]
+    """(R, R, 3), RGB."""
+    txt: str
+    """Transcription, or DROP_TEXT where it is withheld."""
+    capt: str
+    """Caption, or NULL_CAPTION where there is none or it is withheld."""
+    failures: tuple[tuple[str, str], ...] = ()
+    """(key, cause) of pictures that stood at this position and could not be read."""
+
+
+class PictureDataset(Dataset[Sample]):
+    """The sample at every position of the endless training sequence; a function of (seed, position).
+
+    Args:
+        rows: the pictures.
+        config: crops, flips, drops.
+        resolution_px: edge of the model's pictures.
+        seed: the run's.
+        uses_text: whether the model is told the transcription. If not, no picture counts as having text, so
+            nothing protects it from flips and crops.
+    """
+
+    def __init__(
+        self, rows: Rows, config: DataConfig, *, resolution_px: int, seed: int, uses_text: bool
+    ) -> None:
+        self._rows = rows
+        self._config = config
+        self._resolution_px = resolution_px
+        self._seed = seed
+        self._uses_text = uses_text
+
+    def __getitem__(self, position: int) -> Sample:
+        failures: list[tuple[str, str]] = []
+        rng = numpy_generator(self._seed, "item", position)
+        index = index_at(position, len(self._rows), self._seed)
+        for _ in range(_MAX_REPLACEMENTS):
+            row = self._rows[index]
+            try:
+                pixels = decode(_read(row.uri))
+            except (OSError, Rejection) as error:
+                # A file that is gone or spoilt since the catalog was made must not end a long run. The next
+                # one in line stands in, and the trainer counts what failed.
+                cause = error.cause if isinstance(error, Rejection) else "missing"
+                failures.append((row.key, cause))
+                index = int(rng.integers(len(self._rows)))
+                continue
+            return self._sample(position, pixels, row, tuple(failures), rng)
+        raise InputError(
+            f"{_MAX_REPLACEMENTS} pictures in a row cannot be read, the last one {plain(failures[-1][0])} "
+            f"({failures[-1][1]})",
+            "Have they moved since the catalog was made? Build it again.",
+        )
+
+    def _sample(
+        self,
+        position: int,
+        pixels: NDArray[np.uint8],
+        row: Row,
+        failures: tuple[tuple[str, str], ...],
+        rng: np.random.Generator,
+    ) -> Sample:
+        txt, capt = self._conditioning(row, rng)
+        pixels = prepare_picture(
+            pixels, self._surroundings(row, rng), self._config, resolution_px=self._resolution_px, rng=rng
+        )
+        return Sample(position, pixels, txt, capt, failures)
+
+    def _conditioning(self, row: Row, rng: np.random.Generator) -> tuple[str, str]:
+        """Text and caption, each perhaps withheld. Empty text stays: it says that there is no text."""
+        config = self._config
+        no_txt, no_capt, neither, which = rng.random(4)
+        txt, capt = row.text or "", NULL_CAPTION
+        if row.captions:
+            capt = row.captions[int(which * len(row.captions))]
+        if no_txt < config.drop_txt or neither < config.drop_all:
+            txt = DROP_TEXT
+        if no_capt < config.drop_capt or neither < config.drop_all:
+            capt = NULL_CAPTION
+        return txt, capt
+
+    def _surroundings(self, row: Row, rng: np.random.Generator) -> Surroundings:
+        has_text = self._uses_text and bool(row.text)
+        lender = self._rows.lender(rng.random()) if self._config.no_text.crop == "borrowed_safebox" else None
+        return Surroundings(
+            has_text=has_text,
+            safebox=row.safebox if has_text else None,
+            px_scale=row.px_scale,
+            lender=None if lender is None or lender.safebox is None else (lender.safebox, lender.size_px),
+        )
+
+
+def _read(uri: str) -> bytes:
+    if "://" not in uri:
+        return Path(uri).read_bytes()
+    with fsspec.open(uri, "rb") as file:
+        data: bytes = file.read()
+    return data

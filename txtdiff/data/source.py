@@ -1,0 +1,144 @@
+"""Where training pictures come from: the views of a catalog, filtered and put in a fixed order by DuckDB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datatools.catalog import query_catalog
+from datatools.errors import InputError
+from txtdiff.data.config import DataConfig
+from txtdiff.data.crop import Box
+
+__all__ = ["Row", "Rows", "read_rows"]
+
+_KNOWN = """
+    SELECT p.key, p.uri, p.width_px, p.height_px, p.size_bytes, t.text, t.source, t.n_lines, t.n_chars,
+        t.confidence, b."left", b.top, b."right", b.bottom, s.sx, s.sy, c.captions
+    FROM pictures p
+    LEFT JOIN transcriptions t ON t.key = p.key
+    LEFT JOIN safeboxes b ON b.key = p.key
+    LEFT JOIN px_scales s ON s.key = p.key
+    LEFT JOIN (SELECT key, list(caption ORDER BY position) AS captions FROM captions GROUP BY key) c
+        ON c.key = p.key
+"""
+"""Everything a catalog says of a picture, one row each; `data.where` may speak of these columns."""
+
+_WANTED = """
+    key, uri, width_px, height_px, text, "left", top, "right", bottom, greatest(sx, sy) AS px_scale, captions
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of one picture."""
+
+    key: str
+    uri: str
+    size_px: tuple[int, int]
+    """(width, height) as decoded."""
+    text: str | None
+    """Transcription, "" for a picture without text, None where nobody looked."""
+    safebox: Box | None
+    px_scale: float
+    captions: tuple[str, ...]
+
+
+class Rows:
+    """The pictures of a run in a fixed order. Stays in Arrow, so that worker processes share its memory.
+
+    Args:
+        table: columns key, uri, width_px, height_px, text, left, top, right, bottom, px_scale, captions.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.combine_chunks()
+        has_box = pc.is_valid(table["left"]).to_numpy(zero_copy_only=False)
+        self._with_safebox = has_box.nonzero()[0]
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __getitem__(self, index: int) -> Row:
+        found: dict[str, Any] = self._table.slice(index, 1).to_pylist()[0]
+        edges = [found[name] for name in ("left", "top", "right", "bottom")]
+        return Row(
+            key=found["key"],
+            uri=found["uri"],
+            size_px=(found["width_px"], found["height_px"]),
+            text=found["text"],
+            safebox=None if edges[0] is None else Box(*edges),
+            px_scale=found["px_scale"] or 1.0,
+            captions=tuple(found["captions"] or ()),
+        )
+
+    @property
+    def n_with_safebox(self) -> int:
+        """How many pictures have a safebox."""
+        return len(self._with_safebox)
+
+    def lender(self, chance: float) -> Row | None:
+        """A picture with a safebox, the one at `chance` (0 <= chance < 1) of all such."""
+        if not len(self._with_safebox):
+            return None
+        return self[int(self._with_safebox[int(chance * len(self._with_safebox))])]
+
+
+def read_rows(config: DataConfig, text: Literal["needed", "unused"]) -> Rows:
+    """The pictures that `config` asks for, ordered by key.
+
+    Args:
+        config: names the catalog and the filters.
+        text: "needed" leaves out pictures that nobody transcribed.
+
+    Raises:
+        InputError: no source, not readable, a wrong condition, or no picture left; says what was left out.
+    """
+    if config.catalog is None:
+        raise InputError("no pictures to train on", "Give a catalog: --catalog FILE, or data.catalog.")
+    needed = _conditions(config, text)
+    table = _query(config.catalog, needed)
+    if not table.num_rows:
+        raise InputError(f"no usable picture in {config.catalog}", _what_is_missing(config.catalog, needed))
+    return Rows(table)
+
+
+def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> dict[str, str]:
+    """What a picture must fulfil: description -> SQL."""
+    conditions = {"readable pictures": "width_px IS NOT NULL"}
+    if text == "needed":
+        conditions["with a transcription"] = "text IS NOT NULL"
+    if config.require_captions:
+        conditions["with a caption"] = "captions IS NOT NULL"
+    if config.min_file_size_bytes:
+        conditions["large enough as a file"] = f"size_bytes >= {config.min_file_size_bytes}"
+    if config.min_image_size_px:
+        # The original's size: a stored picture may be enlarged, differently in x and y (fork_spec 2.1).
+        edge = "least(width_px / greatest(1, coalesce(sx, 1)), height_px / greatest(1, coalesce(sy, 1)))"
+        conditions["large enough"] = f"{edge} >= {config.min_image_size_px}"
+    if config.where:
+        conditions[f"where {config.where}"] = f"({config.where}\n)"
+    return conditions
+
+
+def _query(catalog: Path, conditions: dict[str, str]) -> pa.Table:
+    # The user's own condition may say anything; `query_catalog` lets it read this file and nothing else.
+    where = " AND ".join(conditions.values())
+    connection = query_catalog(catalog, f"SELECT {_WANTED} FROM ({_KNOWN}) WHERE {where} ORDER BY key")
+    try:
+        return connection.to_arrow_table()
+    finally:
+        connection.close()
+
+
+def _what_is_missing(catalog: Path, conditions: dict[str, str]) -> str:
+    """How many pictures remain as the conditions are applied one after the other."""
+    counts, applied = [], {}
+    for what, sql in conditions.items():
+        applied[what] = sql
+        counts.append(f"{_query(catalog, applied).num_rows} {what}")
+    return "Left after each condition: " + ", ".join(counts) + "."
