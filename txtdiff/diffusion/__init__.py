@@ -1,0 +1,1 @@
+"""The diffusion process: schedule, losses, the Denoiser seam, guidance and samplers."""
