@@ -1,0 +1,95 @@
+"""A folder of synthetic pictures with its captions and its truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from datatools.atomic import atomic_open
+from datatools.console import progress
+from datatools.errors import InputError
+from datatools.synth.options import SynthOptions
+from datatools.synth.picture import SynthPicture, make_picture
+
+__all__ = ["CAPTIONS", "TRUTH", "key_of", "make_pictures", "truth_of"]
+
+CAPTIONS = "captions.jsonl"
+TRUTH = "truth.jsonl"
+
+
+def make_pictures(out: Path, options: SynthOptions) -> int:
+    """Write `options.n` pictures as PNG, a thousand to a folder, with captions.jsonl and truth.jsonl.
+
+    Pictures of an earlier call are written over; both files appear when all pictures are there.
+
+    Returns:
+        how many pictures were made.
+
+    Raises:
+        InputError: `out` is a file, or holds something that no earlier call of this function made.
+    """
+    _refuse_strangers(out, options.n)
+    with ExitStack() as stack:
+        captions = stack.enter_context(atomic_open(out / CAPTIONS))
+        truth = stack.enter_context(atomic_open(out / TRUTH))
+        advance = stack.enter_context(progress("making pictures", options.n))
+        for index, picture in _made(options):
+            key = key_of(index)
+            _write_picture(out / key, picture, options.write_txt)
+            captions.write(_json_line({"key": key, "captions": list(picture.captions)}))
+            truth.write(_json_line({"key": key, **truth_of(picture)}))
+            advance()
+    return options.n
+
+
+def key_of(index: int) -> str:
+    """The path of picture `index` below the folder: it depends on the number alone."""
+    return f"{index // 1000:03d}/{index:06d}.png"
+
+
+def truth_of(picture: SynthPicture) -> dict[str, Any]:
+    """What truth.jsonl says of a picture."""
+    return {
+        "text": picture.text,
+        "lines": [{"text": line.text, "polygon": line.polygon} for line in picture.lines],
+        "safebox": picture.safebox,
+        "font": picture.font,
+        "profile": picture.profile,
+        "split": picture.split,
+        **picture.facts,
+    }
+
+
+def _made(options: SynthOptions) -> Iterator[tuple[int, SynthPicture]]:
+    for index in range(options.n):
+        yield index, make_picture(options, index)
+
+
+def _write_picture(path: Path, picture: SynthPicture, write_txt: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.image).save(path)
+    if write_txt:
+        path.with_suffix(".txt").write_text(picture.text, "utf-8", newline="\n")
+
+
+def _json_line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+
+
+def _refuse_strangers(out: Path, n: int) -> None:
+    """Pictures of someone else, or more of ours than will be made, would end up in the catalog unnoticed."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file", "Give the folder that the pictures should go to.")
+    ours = {key_of(index) for index in range(n)}
+    for path in sorted(out.rglob("*.png")) if out.is_dir() else ():
+        key = path.relative_to(out).as_posix()
+        if key not in ours:
+            raise InputError(
+                f"{out} holds pictures that would not be among the {n} new ones, {key} for one",
+                "Choose an empty folder, or remove what is in this one.",
+            )
