@@ -1,0 +1,109 @@
+"""Residual blocks, and what changes the resolution of a feature map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from txtdiff.model.attention import group_norm
+from txtdiff.model.context import Context
+
+__all__ = ["BlockOptions", "Downsample", "ResBlock", "Upsample", "zeroed"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockOptions:
+    """What all residual blocks of a network have in common (see `ModelConfig`)."""
+
+    embedding: int
+    timestep: Literal["scale_shift", "add"]
+    norm_groups: Literal["by_width", "second_norm_32"]
+    dropout: float
+
+
+def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with all weights set to zero."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def halve(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, H/2, W/2), the mean of each square."""
+    return F.avg_pool2d(x, 2)
+
+
+def double(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2H, 2W), each value repeated."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class ResBlock(nn.Module):
+    """Norm, SiLU, conv; norm with the embedding, SiLU, conv; plus the input (ADM, Dhariwal & Nichol 2021).
+
+    Args:
+        in_channels, out_channels: widths.
+        options: what the network's blocks share.
+        resample: halve or double the resolution, between the first SiLU and its conv.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        options: BlockOptions,
+        resample: Literal["down", "up"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.resample = {"down": halve, "up": double, None: None}[resample]
+        self.scales = options.timestep == "scale_shift"
+        self.norm_in = group_norm(in_channels)
+        self.conv_in = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.modulation = nn.Linear(options.embedding, (2 if self.scales else 1) * out_channels)
+        fixed_groups = self.scales and options.norm_groups == "second_norm_32"
+        self.norm_out = group_norm(out_channels, groups=32 if fixed_groups else None)
+        self.dropout = nn.Dropout(options.dropout)
+        # Zero: every block starts as (a resampling of) the identity.
+        self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """Feature map (B, in, H, W) -> (B, out, H', W')."""
+        h = F.silu(self.norm_in(x))
+        if self.resample is not None:
+            h, x = self.resample(h), self.resample(x)
+        h = self._modulated(self.conv_in(h), self.modulation(context.embedding)[:, :, None, None])
+        return self.skip(x) + self.conv_out(self.dropout(F.silu(h)))  # type: ignore[no-any-return]
+
+    def _modulated(self, h: Tensor, modulation: Tensor) -> Tensor:
+        if not self.scales:
+            return self.norm_out(h + modulation)  # type: ignore[no-any-return]
+        scale, shift = modulation.chunk(2, dim=1)
+        return torch.addcmul(shift, self.norm_out(h), 1 + scale)
+
+
+class Downsample(nn.Module):
+    """Half the resolution, by a strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.conv(x)  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Module):
+    """Twice the resolution, each value repeated and then convolved."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.conv(double(x))  # type: ignore[no-any-return]

@@ -1,0 +1,113 @@
+"""The caption's encoder: a CLIP text tower from open_clip, read before its pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datatools.errors import InputError, suggest
+from txtdiff.model.config import CaptionConfig, TowerSize
+
+__all__ = ["CaptionEncoder", "openclip_name", "tower_size"]
+
+OPENAI_NAMES = {
+    "RN50": "RN50",
+    "RN101": "RN101",
+    "RN50x4": "RN50x4",
+    "RN50x16": "RN50x16",
+    "RN50x64": "RN50x64",
+    "ViT-B/32": "ViT-B-32",
+    "ViT-B/16": "ViT-B-16",
+    "ViT-L/14": "ViT-L-14",
+    "ViT-L/14@336px": "ViT-L-14-336",
+}
+"""OpenAI's names -> open_clip's; all of them use QuickGELU, x * sigmoid(1.702 x)."""
+
+
+def openclip_name(name: str) -> str:
+    """open_clip's name of a tower, from its own name or OpenAI's."""
+    if "/" in name and name in OPENAI_NAMES:
+        return f"{OPENAI_NAMES[name]}-quickgelu"
+    return name
+
+
+def tower_size(config: CaptionConfig) -> TowerSize:
+    """Sizes of the tower: those given, else those of the named model."""
+    if config.size is not None:
+        return config.size
+    text = _model_config(config.tower)["text_cfg"]
+    if "hf_model_name" in text or text.get("no_causal_mask") or text.get("embed_cls"):
+        raise InputError(
+            f"captions.tower = {config.tower}: its text side is not CLIP's causal transformer",
+            "Use one of the CLIP models, for example ViT-L-14-336-quickgelu.",
+        )
+    return TowerSize(
+        width=text["width"],
+        layers=text["layers"],
+        heads=text["heads"],
+        vocab_size=text.get("vocab_size", 49408),
+        context_length=text.get("context_length", 77),
+    )
+
+
+def _model_config(name: str) -> dict[str, Any]:
+    import open_clip  # slow to import, and only networks with captions need it
+
+    found: dict[str, Any] | None = open_clip.get_model_config(openclip_name(name))
+    if found is None:
+        remedy = suggest(openclip_name(name), open_clip.list_models())
+        raise InputError(f"captions.tower = {name} is not a model that open_clip knows", remedy)
+    return found
+
+
+def _uses_quick_gelu(config: CaptionConfig) -> bool:
+    if config.activation is not None:
+        return config.activation == "quick_gelu"
+    if config.tower == "custom":
+        return False
+    return bool(_model_config(config.tower).get("quick_gelu", False))
+
+
+class CaptionEncoder(nn.Module):
+    """CLIP ids (B, 77) -> token features (B, 77, W) and the keep mask (B, 77), W the tower's width.
+
+    Only what is used is built: with `layer = "penultimate"` the last block is left out. The features
+    pass a layer norm unless layers of their own read them ("cross_attention"), which take them as they are.
+    """
+
+    def __init__(self, config: CaptionConfig) -> None:
+        super().__init__()
+        from open_clip.transformer import QuickGELU, TextTransformer
+
+        size = tower_size(config)
+        self.width, self.frozen = size.width, config.frozen
+        n_blocks = size.layers - (config.layer == "penultimate")
+        tower = TextTransformer(
+            context_length=size.context_length,
+            vocab_size=size.vocab_size,
+            width=size.width,
+            heads=size.heads,
+            layers=n_blocks,
+            act_layer=QuickGELU if _uses_quick_gelu(config) else nn.GELU,
+            output_dim=0,
+        )
+        self.token_embedding: nn.Embedding = tower.token_embedding
+        self.positional_embedding: nn.Parameter = tower.positional_embedding
+        self.transformer: nn.Module = tower.transformer
+        self.register_buffer("causal_mask", tower.attn_mask, persistent=False)
+        self.norm = nn.Identity() if "cross_attention" in config.join else nn.LayerNorm(size.width)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        if self.frozen:
+            self.token_embedding.requires_grad_(False)
+            self.positional_embedding.requires_grad_(False)
+            self.transformer.requires_grad_(False)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+            x = self.transformer(x, attn_mask=self.causal_mask)
+        return self.norm(x), ids != 0
