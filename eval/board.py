@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datatools.ocr import TextLine
 
-__all__ = ["Board", "BoardRow", "BoardSample", "MetricInfo", "Score"]
+__all__ = ["Board", "BoardRow", "BoardSample", "LengthBin", "MetricInfo", "Score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ class BoardRow:
     protocol_id: str
     seconds_per_picture: float | None = None
     n_evaluations: float | None = None
+    rank_interval: tuple[int, int] | None = None
+    """95 % interval of the rank, from resampling the prompts of the whole table."""
+    n_pictures: tuple[int, int] = (0, 0)
+    """Pictures that were made, of those that were expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,24 @@ class BoardSample:
 
 
 @dataclass(frozen=True, slots=True)
+class LengthBin:
+    """EM of the texts with `shortest` to `longest` characters, with its 95 % interval."""
+
+    shortest: int
+    longest: int
+    n: int
+    em: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
-    """Everything a report shows, in the order it shows it (best row first)."""
+    """Everything a report shows, in the order it shows it (best row first).
+
+    `samples` are a deterministic choice of prompts, the same for every row, so that rows can be laid side by
+    side; scores are over all pictures. `counts`: expected, done, no_text, failed.
+    """
 
     rows: list[BoardRow]
     samples: list[BoardSample]
@@ -90,3 +110,9 @@ class Board:
     provenance: dict[str, Any]
     suite: str
     counts: dict[str, int]
+    em_by_length: dict[str, list[LengthBin]] = field(default_factory=dict)
+    """By setting_id, over all pictures with text; "ceiling" is what the reader reads of typeset text."""
+    confusions: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
+    """By setting_id (and "ceiling"): (asked, read, times), most frequent first; "" is nothing."""
+    pair_p: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Holm-adjusted p that two settings have the same EM, paired by prompt; settings of one group only."""
