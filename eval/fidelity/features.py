@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Literal, TypeVar
 
@@ -17,6 +14,7 @@ from torch import Tensor
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from datatools.console import Advance
+from eval.ahead import ahead
 from eval.inception import FEATURE_WIDTH, INPUT_SIZE_PX, Inception
 from eval.inception_weights import open_inception
 
@@ -89,7 +87,7 @@ def features_of(
     rows: list[Features] = []
     # TF32 keeps ten bits of a feature: features of a GPU and of a CPU would no longer be the same.
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-        for batch in _batches(_ahead(sources, load, 2 * batch_size), batch_size):
+        for batch in _batches(ahead(sources, load, 2 * batch_size), batch_size):
             rows.append(network(batch.to(device, non_blocking=True)).cpu().numpy())
             if progress is not None:
                 progress(len(batch))
@@ -118,17 +116,6 @@ def _resize_tensorflow(picture: Picture) -> Tensor:
         pixels, size=(INPUT_SIZE_PX, INPUT_SIZE_PX), align_corners=False
     )
     return resized[0].permute(1, 2, 0)
-
-
-def _ahead(sources: Iterable[Source], load: Callable[[Source], Tensor], n_ahead: int) -> Iterator[Tensor]:
-    """`load` of each source in order, up to `n_ahead` under way; Pillow frees the interpreter lock."""
-    n_threads = max(1, min(16, (os.cpu_count() or 2) - 1))
-    todo = iter(sources)
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="features") as pool:
-        waiting: deque[Future[Tensor]] = deque(pool.submit(load, s) for s in islice(todo, n_ahead))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(load, source) for source in islice(todo, 1))
 
 
 def _batches(pictures: Iterator[Tensor], batch_size: int) -> Iterator[Tensor]:

@@ -81,7 +81,7 @@ def test_a_file_that_is_something_else_is_an_input_error(tmp_path: Path) -> None
     torch.save({"Conv2d_1a_3x3.conv.weight": torch.zeros(1)}, junk)
     with pytest.raises(InputError, match="holds no Inception network"):
         find_weights(junk)
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="do not exist"):
         find_weights(tmp_path / "absent.pth")
 
 

@@ -1,0 +1,168 @@
+"""CLIP score: does the picture show what the caption says, the text that it spells, and both together?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from datatools.console import Advance
+from datatools.errors import InputError
+from eval.ahead import ahead
+from eval.clip_weights import LOCAL_FOLDER, ClipWeights, WeightsMissing, file_digest, find_clip_weights
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "ClipKind",
+    "ClipScorer",
+    "WeightsMissing",
+    "agreement",
+    "clip_prompts",
+    "clip_scores",
+    "open_clip_scorer",
+    "shuffled_floor",
+]
+
+DEFAULT_MODEL = ("ViT-B-32", "laion2b_s34b_b79k")
+"""Not the tower the models are conditioned on (OpenAI's ViT-L/14@336px): that would judge its own pupil."""
+
+ClipKind = Literal["clip_desc", "clip_text", "clip_full"]
+Embeddings = npt.NDArray[np.float32]
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ClipScorer:
+    """A CLIP with weights, its picture preparation and its tokenizer."""
+
+    id: str
+    """Architecture, tag and hash of the weights: part of every score's identity."""
+    network: nn.Module
+    transform: Callable[[Image.Image], Tensor]
+    tokenizer: Callable[..., Tensor]
+    context_length: int
+
+    @torch.inference_mode()
+    def embed_pictures(
+        self, pictures: Iterable[Picture], progress: Advance | None = None, batch_size: int = 32
+    ) -> Embeddings:
+        """Unit vectors (n, d) float32 of pictures (H, W, 3) uint8, in their order."""
+        rows: list[Embeddings] = []
+        prepared = ahead(pictures, lambda p: self.transform(Image.fromarray(p)), 2 * batch_size)
+        while batch := list(islice(prepared, batch_size)):
+            rows.append(_unit(self.network.encode_image(torch.stack(batch).to(self._device))))  # type: ignore[operator]
+            if progress is not None:
+                progress(len(batch))
+        return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
+        """Unit vectors (n, d) float32 of texts; what does not fit is cut so that the end token stays."""
+        ids = self.tokenizer(list(texts))
+        batches = [ids[i : i + batch_size].to(self._device) for i in range(0, len(ids), batch_size)]
+        rows = [_unit(self.network.encode_text(batch)) for batch in batches]  # type: ignore[operator]
+        return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """How many texts have more tokens than the tower reads (77 for all common ones)."""
+        # One more place tells: it holds padding, as for the empty text, unless a token had to go there.
+        longer = self.tokenizer(["", *texts], context_length=self.context_length + 1)[:, -1]
+        return int((longer[1:] != longer[0]).sum())
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def open_clip_scorer(
+    name: str = DEFAULT_MODEL[0],
+    pretrained: str = DEFAULT_MODEL[1],
+    *,
+    device: str | torch.device | None = None,
+    timeout_s: float = 5.0,
+) -> ClipScorer:
+    """A scorer from any open_clip architecture and weights; never an untrained one.
+
+    Args:
+        name: open_clip's name of the architecture, or "local-dir:FOLDER".
+        pretrained: one of its tags, or a weights file.
+        device: None takes "cuda" when there is a GPU, else "cpu".
+        timeout_s: without weights here, how long the hub may take to answer at all.
+
+    Raises:
+        WeightsMissing: there are no weights and no hub; says what would provide them.
+        InputError: no such architecture or tag, or a file that does not fit it.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = find_clip_weights(name, pretrained, timeout_s)
+    network, transform = _load(name, weights)
+    tokenizer = open_clip.get_tokenizer(name)
+    length = int(getattr(network, "context_length", tokenizer.context_length))
+    # Names without their folders: a score's identity does not hang on where a file lies.
+    label = Path(name).name if name.startswith(LOCAL_FOLDER) else f"{name}/{Path(pretrained).name}"
+    identity = f"open_clip/{label}/{file_digest(weights.path)[:16]}"
+    return ClipScorer(identity, network.to(device), transform, tokenizer, length)
+
+
+def clip_scores(
+    scorer: ClipScorer, pictures: Iterable[Picture], texts: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """CLIP score of each picture with its text, (n,), 0..100."""
+    return agreement(scorer.embed_pictures(pictures), scorer.embed_texts(texts))
+
+
+def agreement(pictures: Embeddings, texts: Embeddings) -> npt.NDArray[np.float64]:
+    """100 max(0, cos) of paired unit vectors (n, d): no prefix, no factor 2.5 (Hessel et al. 2021, eq. 1)."""
+    cosine = np.einsum("nd,nd->n", pictures.astype(np.float64), texts.astype(np.float64))
+    score: npt.NDArray[np.float64] = 100 * np.maximum(0, cosine)
+    return score
+
+
+def shuffled_floor(pictures: Embeddings, texts: Embeddings, captions: Sequence[str]) -> float | None:
+    """The mean score of pictures with captions that are not theirs: what agreement by chance looks like.
+
+    Over all pairs with another caption, so no shuffle has to be drawn. None when all captions are the same.
+    """
+    others = np.array(captions)[:, None] != np.array(captions)[None, :]
+    if not others.any():
+        return None
+    return float((100 * np.maximum(0, pictures @ texts.T))[others].mean())
+
+
+def clip_prompts(txt: str, capt: str | None, prompt: str | None = None) -> Mapping[ClipKind, str | None]:
+    """What a picture is compared with: its description, its text, and both (None: there is no such thing).
+
+    Args:
+        txt: the text to be written, lines separated by newlines; "" for none.
+        capt: the description, or None.
+        prompt: the whole prompt when the model was given one; else it is put together.
+    """
+    written = f'the text "{" ".join(txt.split())}"' if txt.strip() else None
+    parts = [part for part in (capt, written) if part]
+    return {"clip_desc": capt or None, "clip_text": written, "clip_full": prompt or ", ".join(parts) or None}
+
+
+def _load(name: str, weights: ClipWeights) -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
+    source = {} if name.startswith(LOCAL_FOLDER) else {"pretrained": str(weights.path)}
+    options: dict[str, Any] = source | weights.options
+    try:
+        network, transform = open_clip.create_model_from_pretrained(name, device="cpu", **options)
+    except Exception as error:  # open_clip passes on whatever its readers raise
+        remedy = "Check that the file holds weights of this architecture."
+        raise InputError(f"{weights.path} is no CLIP '{name}': {error}", remedy) from error
+    return network.eval().requires_grad_(False), transform
+
+
+def _unit(features: Tensor) -> Embeddings:
+    unit: Embeddings = nn.functional.normalize(features.float(), dim=-1).cpu().numpy()
+    return unit

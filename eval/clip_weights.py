@@ -1,0 +1,110 @@
+"""Where the weights of a scoring CLIP come from: a file, the hub's cache, or the hub when it answers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import open_clip
+from huggingface_hub import constants as hub
+
+from datatools.errors import InputError, suggest
+from eval.reach import unreachable
+
+__all__ = ["ClipWeights", "WeightsMissing", "file_digest", "find_clip_weights"]
+
+LOCAL_FOLDER = "local-dir:"
+WEIGHT_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
+
+
+class WeightsMissing(InputError):  # noqa: N818 - a state of the machine, stored as a score's reason
+    """A scoring CLIP has no weights here. `what` is the reason, `remedy` what would provide them."""
+
+
+@dataclass(frozen=True)
+class ClipWeights:
+    """A weights file, and how the pictures of its training were prepared (open_clip's tag settings)."""
+
+    path: Path
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def find_clip_weights(name: str, pretrained: str, timeout_s: float = 5.0) -> ClipWeights:
+    """The weights file for an open_clip architecture.
+
+    Args:
+        name: an architecture open_clip knows, or "local-dir:FOLDER" with `open_clip_config.json` and weights.
+        pretrained: a weights file, or one of open_clip's tags for `name`: taken from the hub's cache without
+            any question to the network, else downloaded. Ignored for a folder.
+        timeout_s: how long the hub may take to give a sign of life before it counts as absent.
+
+    Raises:
+        WeightsMissing: nothing here and no hub that answers.
+        InputError: no such architecture, tag, file or folder.
+    """
+    if name.startswith(LOCAL_FOLDER):
+        return ClipWeights(_in_folder(Path(name.removeprefix(LOCAL_FOLDER))))
+    if name not in open_clip.list_models():
+        raise InputError(f"open_clip knows no architecture '{name}'", suggest(name, open_clip.list_models()))
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag:
+        return ClipWeights(_named_file(name, pretrained))
+    options = {f"image_{k}": tag[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in tag}
+    # OpenAI's weights were trained with QuickGELU; the plain architecture would compute something else.
+    options["force_quick_gelu"] = bool(tag.get("quick_gelu"))
+    path = _in_hub_cache(tag) or _download(name, pretrained, tag, timeout_s)
+    return ClipWeights(path, options)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _in_folder(folder: Path) -> Path:
+    if not (folder / "open_clip_config.json").is_file():
+        raise InputError(f"{folder} holds no open_clip_config.json", "Name a folder that open_clip saved.")
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsMissing(f"{folder} holds a CLIP's settings and no weights", f"Put {WEIGHT_FILES[0]} there.")
+
+
+def _named_file(name: str, pretrained: str) -> Path:
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return path
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    remedy = f"Give a weights file or one of open_clip's tags for it: {', '.join(tags)}."
+    raise InputError(f"'{pretrained}' is neither a file nor weights for '{name}'", remedy)
+
+
+def _in_hub_cache(tag: dict[str, Any]) -> Path | None:
+    repo, _, file = str(tag.get("hf_hub", "")).rpartition("/")
+    if repo:
+        for candidate in [file] if file else WEIGHT_FILES:
+            found = huggingface_hub.try_to_load_from_cache(repo, candidate)
+            if isinstance(found, str):
+                return Path(found)
+    # A tag without a hub lies where open_clip itself downloads it.
+    downloaded = Path("~/.cache/clip").expanduser() / Path(str(tag.get("url", ""))).name
+    return downloaded if tag.get("url") and downloaded.is_file() else None
+
+
+def _download(name: str, pretrained: str, tag: dict[str, Any], timeout_s: float) -> Path:
+    url = hub.ENDPOINT if tag.get("hf_hub") else str(tag["url"])
+    reason = "the hub is switched off (HF_HUB_OFFLINE)" if hub.HF_HUB_OFFLINE else unreachable(url, timeout_s)
+    remedy = (
+        "Give a weights file (--clip-weights FILE), or fill the hub's cache on a machine that reaches it and "
+        "copy it here; pictures and readings are stored, so scoring again adds only this score."
+    )
+    if reason is not None:
+        raise WeightsMissing(f"no weights for {name} / {pretrained}: {reason}", remedy)
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # hub, proxy and disk errors share no base class
+        raise WeightsMissing(f"no weights for {name} / {pretrained}: {error}", remedy) from error
