@@ -78,7 +78,7 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
     if data.no_text.crop == "borrowed_safebox" and (
         not data.crop.probability or data.crop.around == "anywhere"
     ):
-        yield 'data.no_text.crop = "borrowed_safebox" needs data.crop.probability above 0 and around = "safebox"'
+        yield 'data.no_text.crop = "borrowed_safebox" needs data.crop.probability > 0 and around = "safebox"'
     if model.text is None:
         yield from _changed(data, "data", "model.text is none", "drop_txt", "square")
         yield from _changed(optim, "optim", "model.text is none", "text_lr", "gain_lr")

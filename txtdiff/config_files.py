@@ -29,6 +29,7 @@ __all__ = [
     "environment_layer",
     "file_layer",
     "make_config",
+    "plain_tree",
     "preset_layer",
     "preset_names",
     "settings_layer",
@@ -123,15 +124,16 @@ def config_from_toml(text: str, source: str) -> RunConfig:
 
 def config_to_toml(config: RunConfig) -> str:
     """All settings of a run, defaults included; reads back as the same RunConfig."""
-    return tomli_w.dumps(_plain_tree(config))
+    return tomli_w.dumps(plain_tree(config))
 
 
-def _plain_tree(group: Settings) -> dict[str, Any]:
+def plain_tree(group: Settings) -> dict[str, Any]:
+    """Settings as TOML can hold them: nested tables of numbers, texts and lists."""
     tree: dict[str, Any] = {}
     for name, field in type(group).model_fields.items():
         value = getattr(group, name)
         if isinstance(value, Settings):
-            tree[name] = _plain_tree(value)
+            tree[name] = plain_tree(value)
         elif value is None:
             if field.default is not None:
                 tree[name] = "none"

@@ -48,6 +48,18 @@ class Batch:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def part(self, which: slice) -> Batch:
+        """Some of the pictures."""
+        return Batch(
+            positions=self.positions[which],
+            pictures=self.pictures[which],
+            txt=None if self.txt is None else self.txt[which],
+            capt=None if self.capt is None else self.capt[which],
+            texts=self.texts[which],
+            captions=self.captions[which],
+            failures=self.failures,
+        )
+
 
 def load_batches(
     dataset: PictureDataset,

@@ -23,11 +23,14 @@ __all__ = [
     "index_at",
     "numpy_generator",
     "rank_positions",
+    "seed_at",
     "torch_generator",
     "uniform_at",
 ]
 
-Purpose = Literal["order", "item", "noise", "time", "low_res", "network", "first_weights", "grid"]
+Purpose = Literal[
+    "order", "item", "noise", "time", "low_res", "low_res_time", "low_res_noise", "network", "first_weights"
+]
 """What random numbers are for. Each purpose has its own stream: one more draw here shifts nothing there."""
 
 
@@ -64,9 +67,12 @@ def torch_generator(
     seed: int, purpose: Purpose, position: int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """`numpy_generator` for torch, on any device."""
-    state = int(_seed_sequence(seed, purpose, position).generate_state(1, np.uint64)[0])
-    # torch takes seeds as signed 64-bit integers.
-    return torch.Generator(device).manual_seed(state >> 1)
+    return torch.Generator(device).manual_seed(seed_at(seed, purpose, position))
+
+
+def seed_at(seed: int, purpose: Purpose, position: int) -> int:
+    """A seed for any other generator, 0 <= seed < 2^63."""
+    return int(_seed_sequence(seed, purpose, position).generate_state(1, np.uint64)[0]) >> 1
 
 
 def uniform_at(seed: int, purpose: Purpose, positions: Sequence[int]) -> Tensor:

@@ -22,6 +22,7 @@ from datatools.errors import InputError
 from txtdiff.training.tensor_files import stream_tensors
 
 __all__ = [
+    "MANIFEST",
     "checkpoint_images",
     "find_checkpoint",
     "list_checkpoints",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datatools.errors import InputError
 
-__all__ = ["read_header", "read_tensors", "stream_tensors"]
+__all__ = ["check_shapes", "read_header", "read_tensors", "stream_tensors"]
 
 _DTYPES = {
     torch.float64: "F64",
@@ -73,14 +73,19 @@ def read_tensors(path: Path, into: Mapping[str, Tensor]) -> None:
     Raises:
         InputError: unreadable, or names or shapes differ; the message lists the first few.
     """
-    shapes = read_header(path)
-    _compare(path, shapes, {name: tuple(tensor.shape) for name, tensor in into.items()})
+    check_shapes(path, {name: tuple(tensor.shape) for name, tensor in into.items()})
     with torch.no_grad(), safe_open(path, framework="pt") as file:
         for name, tensor in into.items():
             tensor.copy_(file.get_tensor(name))
 
 
-def _compare(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare the names and shapes in a file with those of a network, without reading data.
+
+    Raises:
+        InputError: unreadable, or names or shapes differ; the message lists the first few.
+    """
+    found = read_header(path)
     faults = [f"{name}: missing" for name in wanted if name not in found]
     faults += [f"{name}: unknown" for name in found if name not in wanted]
     faults += [

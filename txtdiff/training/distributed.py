@@ -1,0 +1,82 @@
+"""Several processes that train one network, started by torchrun."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from datatools.errors import InputError
+
+__all__ = ["Ranks", "join_ranks", "pick_device", "sum_over_ranks", "wait_for_all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int = 0
+    n: int = 1
+    local_rank: int = 0
+    """Number of this process on its machine."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """The processes torchrun started, joined while the block runs; alone where there is no torchrun.
+
+    Args:
+        device: "cuda" joins through NCCL, "cpu" through gloo.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Ranks()
+        return
+    ranks = Ranks(
+        rank=int(os.environ["RANK"]),
+        n=int(os.environ["WORLD_SIZE"]),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+    )
+    if device == "cuda":
+        torch.cuda.set_device(ranks.local_rank)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.n)
+    try:
+        yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(wanted: str) -> str:
+    """ "cuda" or "cpu" for run.device.
+
+    Raises:
+        InputError: a GPU is demanded and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "run.device = 'cuda', but torch finds no GPU", "Use run.device=cpu, or mend the driver."
+        )
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
+    """The sum of every rank's `values`, on every rank."""
+    if ranks.n > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def wait_for_all(ranks: Ranks) -> None:
+    """Return when every rank has come here."""
+    if ranks.n > 1:
+        dist.barrier()

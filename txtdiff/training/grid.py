@@ -1,0 +1,102 @@
+"""A grid of pictures made from the averaged weights, from the same texts and noise every time."""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.func import functional_call
+
+from datatools.atomic import write_bytes_atomic
+from txtdiff.cascade import to_uint8
+from txtdiff.config import RunConfig
+from txtdiff.data.batch import Conditions, collate, to_network_range
+from txtdiff.data.config import DataConfig
+from txtdiff.data.dataset import PictureDataset
+from txtdiff.data.low_res import shrink
+from txtdiff.data.source import Rows
+from txtdiff.diffusion.denoiser import network_denoiser
+from txtdiff.diffusion.noise import START, picture_noise
+from txtdiff.diffusion.samplers import sample_ddim
+from txtdiff.diffusion.schedule import make_schedule
+from txtdiff.diffusion.steps import trailing_steps
+from txtdiff.diffusion.thresholding import thresholded
+from txtdiff.training.state import TrainingState
+
+__all__ = ["Grid", "draw_grid", "prepare_grid", "tiled"]
+
+_BATCH = 16
+
+Grid = dict[str, Tensor]
+"""Conditioning of the grid's pictures, as keyword arguments of the network."""
+
+
+def prepare_grid(rows: Rows, config: RunConfig) -> Grid:
+    """The conditioning of the first pictures of the run, uncropped and with nothing withheld."""
+    model = config.model
+    plain_data = DataConfig(square=config.data.square, drop_capt=0, drop_all=0)
+    dataset = PictureDataset(
+        rows, plain_data, resolution_px=model.image_size_px, seed=config.run.seed, uses_text=True
+    )
+    conditions = Conditions(
+        max_text_length=None if model.text is None else model.text.max_length,
+        captions=model.captions is not None,
+        channels=model.image_channels,
+    )
+    batch = collate([dataset[position] for position in range(config.run.grid_pictures)], conditions)
+    grid = {"txt": batch.txt, "capt": batch.capt}
+    if model.upsampler is not None:
+        small = shrink(to_network_range(batch.pictures), model.upsampler.small_size_px, config.data.low_res)
+        grid["low_res"] = small[:, : model.upsampler.low_res_channels]
+    if model.upsampler is not None and model.upsampler.noise_conditioning:
+        grid["cond_timesteps"] = torch.zeros(len(batch), dtype=torch.int64)
+    return {name: value for name, value in grid.items() if value is not None}
+
+
+def draw_grid(grid: Grid, state: TrainingState, path: Path) -> None:
+    """Sample the grid's pictures with DDIM from the first average, and save them as one PNG."""
+    n = len(next(iter(grid.values())))
+    parts = [_sample(grid, slice(first, first + _BATCH), state) for first in range(0, n, _BATCH)]
+    buffer = BytesIO()
+    tiled(to_uint8(torch.cat(parts))).save(buffer, "PNG")
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def tiled(pictures: NDArray[np.uint8]) -> Image.Image:
+    """(N, H, W, 3) pictures side by side in about as many rows as columns."""
+    n, height, width, _ = pictures.shape
+    n_columns = math.ceil(math.sqrt(n))
+    sheet = Image.new("RGB", (n_columns * width, math.ceil(n / n_columns) * height), "white")
+    for i, picture in enumerate(pictures):
+        sheet.paste(Image.fromarray(picture), (i % n_columns * width, i // n_columns * height))
+    return sheet
+
+
+def _sample(grid: Grid, which: slice, state: TrainingState) -> Tensor:
+    model, diffusion = state.config.model, state.config.diffusion
+    device = state.totals.device
+    cond = {name: value[which].to(device) for name, value in grid.items()}
+    schedule = make_schedule(diffusion.noise_schedule, diffusion.n_steps)
+    averaged = next(iter(state.averages.by_rate.values()))
+
+    def network(*args: Any, **kwargs: Any) -> Tensor:
+        out: Tensor = functional_call(state.network, averaged, args, kwargs)
+        return out
+
+    shape = (model.image_channels, model.image_size_px, model.image_size_px)
+    seeds = range(which.start, which.start + len(next(iter(cond.values()))))
+    noise = picture_noise(seeds, shape, stage=0, purpose=START, device=device)
+    denoiser = thresholded(network_denoiser(network, diffusion, cond), schedule)
+    steps = trailing_steps(diffusion.n_steps, state.config.run.grid_steps)
+    state.network.eval()
+    try:
+        return sample_ddim(denoiser, noise(), schedule, steps)
+    finally:
+        state.network.train()

@@ -1,0 +1,104 @@
+"""The beginning of a run: fresh weights, given weights, or the newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from datatools.console import messages, plain
+from datatools.errors import InputError
+from txtdiff.config import RunConfig
+from txtdiff.config_files import plain_tree
+from txtdiff.data.order import seed_at
+from txtdiff.model.unet import build_network
+from txtdiff.training.averaging import start_averages
+from txtdiff.training.checkpoint import newest_checkpoint
+from txtdiff.training.distributed import Ranks
+from txtdiff.training.metrics import new_totals
+from txtdiff.training.optimizer import make_optimizer
+from txtdiff.training.state import TrainingState, load_state
+from txtdiff.training.weights import load_config, load_network
+
+__all__ = ["start_or_resume"]
+
+_FIXED_GROUPS = ("model.", "diffusion.", "averaging.")
+"""Settings that a checkpoint cannot be continued without."""
+
+
+def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: Ranks) -> TrainingState:
+    """The state of the run in `out`: its newest valid checkpoint, or the beginning.
+
+    Raises:
+        InputError: the checkpoint belongs to another model, or run.init cannot be used.
+    """
+    checkpoint = newest_checkpoint(out)
+    if checkpoint is not None:
+        _compare(load_config(checkpoint), config, checkpoint, ranks)
+    torch.manual_seed(seed_at(config.run.seed, "first_weights", 0))
+    network = build_network(config.model)
+    started_from = None
+    if checkpoint is None and config.run.init is not None:
+        started_from = _take_weights(network, config.run.init)
+    state = _new_state(config, network.to(device), device)
+    state.started_from = started_from
+    if checkpoint is not None:
+        load_state(state, checkpoint)
+        if ranks.leads:
+            messages.print(f"going on from {plain(str(checkpoint))}", soft_wrap=True)
+    return state
+
+
+def _new_state(config: RunConfig, network: nn.Module, device: torch.device) -> TrainingState:
+    optim = config.optim
+    scaler = torch.amp.GradScaler(
+        device.type,
+        enabled=optim.precision == "fp16" and device.type == "cuda",
+        init_scale=2.0**optim.loss_scale_log2,
+        growth_interval=optim.loss_scale_growth_steps,
+    )
+    return TrainingState(
+        config=config,
+        network=network,
+        optimizer=make_optimizer(network, optim),
+        averages=start_averages(network, config.averaging.rates),
+        scaler=scaler,
+        totals=new_totals(device),
+    )
+
+
+def _take_weights(network: nn.Module, source: Path) -> str:
+    """Copy the averaged weights of a checkpoint into a new run's network."""
+    given, _ = load_network(source)
+    try:
+        network.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise InputError(f"run.init: {source} is another network: {error}") from error
+    return str(source)
+
+
+def _compare(saved: RunConfig, wanted: RunConfig, checkpoint: Path, ranks: Ranks) -> None:
+    """Refuse what cannot be continued; say what else has changed."""
+    changes = list(_differences(plain_tree(saved), plain_tree(wanted)))
+    fatal = [line for name, line in changes if name.startswith(_FIXED_GROUPS)]
+    if fatal:
+        listed = "\n  ".join(fatal)
+        raise InputError(
+            f"{checkpoint} was trained with other settings:\n  {listed}",
+            "Choose another --out, or train with the settings of that run (its config.toml).",
+        )
+    for _, line in changes if ranks.leads else []:
+        messages.print(f"[yellow]changed since the checkpoint:[/] {plain(line)}", soft_wrap=True)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(name, "name: old -> new") of every setting that differs."""
+    for name in {**old, **new}:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            yield f"{prefix}{name}", f"{prefix}{name}: {before} -> {after}"

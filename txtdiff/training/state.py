@@ -1,0 +1,126 @@
+"""Everything a run is at one moment, and how it goes into a checkpoint and comes out of one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datatools.errors import InputError
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_to_toml
+from txtdiff.training.averaging import Averages
+from txtdiff.training.checkpoint import write_checkpoint
+from txtdiff.training.metrics import Totals
+from txtdiff.training.tensor_files import read_header, read_tensors
+
+__all__ = ["CONFIG", "MODEL", "TrainingState", "average_file", "load_state", "save_state"]
+
+MODEL = "model.safetensors"
+OPTIMIZER = "optim.safetensors"
+CONFIG = "config.toml"
+STATE = "state.json"
+
+
+def average_file(rate: float) -> str:
+    """Name of the file with the averages of one rate."""
+    return f"average-{rate}.safetensors"
+
+
+@dataclass
+class TrainingState:
+    """What changes while training."""
+
+    config: RunConfig
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    averages: Averages
+    scaler: torch.amp.GradScaler
+    totals: Totals
+    images: int = 0
+    """Pictures trained on."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Cause -> how many pictures could not be read."""
+    started_from: str | None = None
+    """Where the first weights came from, if not from chance."""
+
+
+def save_state(state: TrainingState, run_dir: Path) -> Path:
+    """Write a checkpoint of `state` and return its directory."""
+    facts = {
+        "images": state.images,
+        "averaging_count": state.averages.count,
+        "totals": state.totals.tolist(),
+        "grad_scaler": state.scaler.state_dict(),
+        "failures": dict(sorted(state.failures.items())),
+        "started_from": state.started_from,
+        "torch": str(torch.__version__),
+    }
+    files: dict[str, dict[str, Tensor] | str] = {MODEL: state.network.state_dict()}
+    files |= {average_file(rate): means for rate, means in state.averages.by_rate.items()}
+    files[OPTIMIZER] = _optimizer_tensors(state)
+    files[CONFIG] = config_to_toml(state.config)
+    files[STATE] = json.dumps(facts, indent=1)
+    return write_checkpoint(run_dir, state.images, files)
+
+
+def load_state(state: TrainingState, checkpoint: Path) -> None:
+    """Put `state` where the checkpoint was. The checkpoint must have been verified.
+
+    Raises:
+        InputError: it does not fit the network or the settings; names what differs.
+    """
+    facts = read_facts(checkpoint)
+    read_tensors(checkpoint / MODEL, state.network.state_dict())
+    for rate, means in state.averages.by_rate.items():
+        read_tensors(checkpoint / average_file(rate), means)
+    _load_optimizer(state, checkpoint / OPTIMIZER)
+    try:
+        state.images = int(facts["images"])
+        state.averages.count = int(facts["averaging_count"])
+        state.totals.copy_(torch.tensor(facts["totals"], dtype=torch.float64))
+        state.scaler.load_state_dict(facts["grad_scaler"])
+        state.failures = Counter({str(cause): int(n) for cause, n in facts["failures"].items()})
+        state.started_from = facts["started_from"]
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise InputError(f"{checkpoint / STATE} cannot be used: {error!r}") from error
+
+
+def read_facts(checkpoint: Path) -> dict[str, Any]:
+    """The state.json of a checkpoint."""
+    try:
+        facts = json.loads((checkpoint / STATE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{checkpoint / STATE} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"{checkpoint / STATE} holds no object")
+    return facts
+
+
+def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
+    """AdamW's state under "<what>.<parameter>"; parameters that never had a gradient have none."""
+    return {
+        f"{what}.{name}": value
+        for name, weight in state.network.named_parameters()
+        for what, value in state.optimizer.state.get(weight, {}).items()
+    }
+
+
+def _load_optimizer(state: TrainingState, path: Path) -> None:
+    weights = {n: weight for n, weight in state.network.named_parameters() if weight.requires_grad}
+    into: dict[str, Tensor] = {}
+    for key in read_header(path):
+        what, _, name = key.partition(".")
+        if what not in ("step", "exp_avg", "exp_avg_sq") or name not in weights:
+            raise InputError(f"{path} holds '{key}', which the network does not have")
+        weight = weights[name]
+        # AdamW (fused) keeps its counter as float32 beside the weights.
+        new = torch.zeros((), dtype=torch.float32, device=weight.device) if what == "step" else None
+        moments = state.optimizer.state[weight]
+        into[key] = moments[what] = torch.zeros_like(weight) if new is None else new
+    read_tensors(path, into)

@@ -1,0 +1,147 @@
+"""One optimiser step: a batch of pictures in, changed weights and averages out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from txtdiff.config import RunConfig
+from txtdiff.data.batch import Batch, to_network_range
+from txtdiff.data.low_res import make_low_res
+from txtdiff.data.order import seed_at, torch_generator, uniform_at
+from txtdiff.diffusion.losses import add_noise, timesteps_at, training_losses
+from txtdiff.diffusion.schedule import make_schedule
+from txtdiff.training.averaging import update_averages
+from txtdiff.training.distributed import Ranks
+from txtdiff.training.metrics import add_grad_norm, add_losses
+from txtdiff.training.optimizer import rate_factor, set_rates
+from txtdiff.training.state import TrainingState
+
+__all__ = ["Inputs", "make_inputs", "train_step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What one forward pass takes, all on the training device."""
+
+    x0: Tensor
+    """(B, C, H, W) in [-1, 1]."""
+    t: Tensor
+    """(B,) int64 timesteps."""
+    noise: Tensor
+    """(B, C, H, W)."""
+    cond: dict[str, Tensor]
+    """Conditioning, as keyword arguments of the network."""
+
+
+def train_step(
+    state: TrainingState, batch: Batch, forward: Callable[..., Tensor], ranks: Ranks, device: torch.device
+) -> None:
+    """Train on one rank's share of a batch.
+
+    Args:
+        state: changed in place; `state.images` counts the pictures of all ranks.
+        batch: this rank's pictures.
+        forward: the network, perhaps compiled or wrapped for several ranks.
+    """
+    config = state.config
+    set_rates(state.optimizer, rate_factor(state.images, config.data.batch_size, config.optim))
+    parts = list(_split(batch, config.optim.microbatch))
+    for i, part in enumerate(parts):
+        with _without_sync(forward, last=i == len(parts) - 1):
+            _backward(state, part, len(batch), forward, device)
+    _update_weights(state)
+    state.images += len(batch) * ranks.n
+    state.failures.update(cause for _, cause in batch.failures)
+
+
+def _backward(
+    state: TrainingState, part: Batch, n_local: int, forward: Callable[..., Tensor], device: torch.device
+) -> None:
+    config = state.config
+    inputs = make_inputs(part, config, device)
+    # Dropout is the only other chance in a step; it too must not depend on what was drawn before.
+    torch.manual_seed(seed_at(config.run.seed, "network", part.positions[0]))
+    with _autocast(config, device):
+        terms = training_losses(forward, inputs.x0, inputs.t, inputs.noise, inputs.cond, config.diffusion)
+    # The mean over the batch, whatever the number of parts; ranks are averaged by their wrapper.
+    loss: Tensor = state.scaler.scale(terms.loss.sum() / n_local)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks it
+    add_losses(state.totals, terms, inputs.t, config.diffusion.n_steps)
+
+
+def _update_weights(state: TrainingState) -> None:
+    optim = state.config.optim
+    state.scaler.unscale_(state.optimizer)
+    trained = [weight for group in state.optimizer.param_groups for weight in group["params"]]
+    norm = nn.utils.clip_grad_norm_(trained, optim.clip_grad_norm or float("inf"))
+    add_grad_norm(state.totals, norm)
+    scale = state.scaler.get_scale()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    # A lower scale says that fp16 overflowed and the step was left out: nothing new to average.
+    if state.scaler.get_scale() >= scale:
+        weights = dict(state.network.named_parameters())
+        update_averages(state.averages, weights, state.config.averaging.start)
+
+
+def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs:
+    """Noise, timesteps and the small picture for a batch, each a function of seed and position."""
+    seed, positions = config.run.seed, batch.positions
+    x0 = to_network_range(batch.pictures.to(device, non_blocking=True))
+    t = timesteps_at(uniform_at(seed, "time", positions), config.diffusion).to(device)
+    noise = torch.stack(
+        [torch.randn(x0.shape[1:], generator=torch_generator(seed, "noise", p, device), device=device)
+         for p in positions]
+    )  # fmt: skip
+    cond = {} if batch.txt is None else {"txt": batch.txt.to(device, non_blocking=True)}
+    if batch.capt is not None:
+        cond["capt"] = batch.capt.to(device, non_blocking=True)
+    if config.model.upsampler is not None:
+        cond |= _low_res(x0, config, positions)
+    return Inputs(x0, t, noise, cond)
+
+
+def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, Tensor]:
+    """The small picture, and how much noise was put on it if the network is told (fork_spec 7.5)."""
+    upsampler, conditioning = config.model.upsampler, config.diffusion.low_res_noise
+    assert upsampler is not None
+    seed = config.run.seed
+    small = make_low_res(x0, upsampler.small_size_px, config.data.low_res, seed=seed, positions=positions)
+    if upsampler.low_res_channels < small.shape[1]:
+        small = small.mean(1, keepdim=True)
+    if conditioning is None:
+        return {"low_res": small}
+    levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long().to(x0.device)
+    noise = torch.stack(
+        [torch.randn(small.shape[1:], generator=torch_generator(seed, "low_res_noise", p, x0.device),
+                     device=x0.device) for p in positions]
+    )  # fmt: skip
+    schedule = make_schedule(conditioning.noise_schedule, conditioning.n_steps)
+    return {"low_res": add_noise(small, noise, levels, schedule), "cond_timesteps": levels}
+
+
+def _split(batch: Batch, microbatch: int | None) -> Iterator[Batch]:
+    step = microbatch or len(batch)
+    for first in range(0, len(batch), step):
+        yield batch.part(slice(first, first + step))
+
+
+def _without_sync(forward: Callable[..., Tensor], last: bool) -> AbstractContextManager[None]:
+    """Gradients travel between ranks once a step, with the last part."""
+    if last or not isinstance(forward, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    return forward.no_sync()
+
+
+def _autocast(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
+    # On a CPU without AVX512-BF16 or AMX, bf16 is fifty times slower than fp32 (measured).
+    if config.optim.precision == "fp32" or device.type == "cpu":
+        return nullcontext()
+    dtype = torch.bfloat16 if config.optim.precision == "bf16" else torch.float16
+    return torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,176 @@
+"""A training run from start or resume to its end."""
+
+from __future__ import annotations
+
+import fcntl
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from datatools.atomic import write_text_atomic
+from datatools.console import progress
+from datatools.errors import InputError
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_to_toml
+from txtdiff.data.batch import Batch, Conditions, load_batches
+from txtdiff.data.dataset import PictureDataset
+from txtdiff.data.order import rank_positions
+from txtdiff.data.source import Rows, read_rows
+from txtdiff.training.checkpoint import sweep
+from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
+from txtdiff.training.start import start_or_resume
+from txtdiff.training.state import CONFIG, TrainingState
+from txtdiff.training.step import train_step
+from txtdiff.training.watch import Watch, open_watch
+
+__all__ = ["Outcome", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    kind: Literal["finished", "was_finished", "stopped"]
+    images: int
+    """Pictures trained on in all."""
+    n_rows: int
+    """Pictures to choose from."""
+    failures: Counter[str]
+    """Cause -> pictures that could not be read, over the whole run."""
+
+
+def never() -> bool:
+    """Go on to the end."""
+    return False
+
+
+def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never) -> Outcome:
+    """Train, or go on training, in the run directory `out`.
+
+    A run that was stopped or killed and is called again with the same settings ends with the same weights,
+    averages, optimiser state and metrics, bit for bit on a CPU, as if it had never stopped.
+
+    Args:
+        config: the run's settings.
+        out: its directory; created if need be.
+        should_stop: asked after every step; if true, a checkpoint is written and the call returns.
+
+    Raises:
+        InputError: no usable pictures, a directory that cannot be written or holds another model.
+    """
+    if not config.run.images:
+        raise InputError("run.images is 0: how long to train is not said", "Give --images, e.g. --images 4k.")
+    device_type = pick_device(config.run.device)
+    with join_ranks(device_type) as ranks, _holding(out, ranks):
+        _check_ranks(config, ranks)
+        rows = read_rows(config.data, text="unused" if config.model.text is None else "needed")
+        device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
+        _set_backends(config)
+        state = start_or_resume(config, out, device, ranks)
+        if state.images >= config.run.images:
+            return Outcome("was_finished", state.images, len(rows), state.failures)
+        if ranks.leads:
+            write_text_atomic(out / CONFIG, config_to_toml(config))
+        with open_watch(state, out, rows, ranks) as watch:
+            stopped = _loop(state, rows, watch, should_stop, device)
+        return Outcome("stopped" if stopped else "finished", state.images, len(rows), state.failures)
+
+
+def _loop(
+    state: TrainingState, rows: Rows, watch: Watch, should_stop: Callable[[], bool], device: torch.device
+) -> bool:
+    """Step until the end; True when stopped before it."""
+    end, size, ranks = state.config.run.images, state.config.data.batch_size, watch.ranks
+    forward = _forward(state, ranks, device)
+    state.network.train()
+    with progress("training", end - state.images if ranks.leads else None) as advance:
+        for batch in _batches(state, rows, ranks, device):
+            if state.images == 0 and state.config.run.save_first_batch == "yes":
+                watch.dump(batch)
+            train_step(state, batch, forward, ranks, device)
+            stopped = watch.agree(should_stop())
+            watch.after_step(last=stopped or state.images >= end)
+            advance(size, watch.note)
+            if stopped:
+                break
+    return state.images < end
+
+
+def _batches(state: TrainingState, rows: Rows, ranks: Ranks, device: torch.device) -> Iterator[Batch]:
+    """This rank's share of every batch from where the run stands to its end."""
+    config = state.config
+    model, data, run = config.model, config.data, config.run
+    dataset = PictureDataset(
+        rows, data, resolution_px=model.image_size_px, seed=run.seed, uses_text=model.text is not None
+    )
+    conditions = Conditions(
+        max_text_length=None if model.text is None else model.text.max_length,
+        captions=model.captions is not None,
+        channels=model.image_channels,
+    )
+    positions = rank_positions(state.images, run.images, data.batch_size, ranks.rank, ranks.n)
+    return load_batches(
+        dataset,
+        positions,
+        conditions,
+        workers=data.workers,
+        prefetch=data.prefetch,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def _forward(state: TrainingState, ranks: Ranks, device: torch.device) -> Callable[..., Tensor]:
+    """The network as training calls it: compiled, and with gradients averaged over ranks."""
+    network: nn.Module = state.network
+    if state.config.run.compile == "blocks":
+        for stage in network.modules():
+            if type(stage).__name__ in ("ResBlock", "SelfAttention", "TextLayer"):
+                stage.compile()
+    elif state.config.run.compile == "model":
+        network.compile()
+    if ranks.n > 1:
+        ids = [device.index] if device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(network, device_ids=ids)
+    return network
+
+
+def _set_backends(config: RunConfig) -> None:
+    torch.set_float32_matmul_precision(config.run.matmul_precision)
+    torch.backends.cudnn.benchmark = config.run.cudnn == "benchmark"
+    torch.backends.cudnn.deterministic = config.run.cudnn == "deterministic"
+
+
+def _check_ranks(config: RunConfig, ranks: Ranks) -> None:
+    if config.data.batch_size % ranks.n:
+        raise InputError(
+            f"data.batch_size = {config.data.batch_size} cannot be shared evenly by {ranks.n} processes",
+            f"Use a multiple of {ranks.n}.",
+        )
+
+
+@contextmanager
+def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
+    """Make the run directory and keep other runs out of it while this one lasts."""
+    if not ranks.leads:
+        wait_for_all(ranks)
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}", "Choose another --out.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another process is training in {out}", "Wait for it, or stop it.") from None
+        sweep(out)
+        wait_for_all(ranks)
+        yield

@@ -1,0 +1,130 @@
+"""What happens between steps: log lines, checkpoints, pictures that show how the run is doing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from datatools.console import messages, plain
+from datatools.errors import InputError
+from txtdiff.data.batch import Batch
+from txtdiff.data.source import Rows
+from txtdiff.training.checkpoint import remove_old_checkpoints
+from txtdiff.training.distributed import Ranks, sum_over_ranks
+from txtdiff.training.first_batch import dump_batch
+from txtdiff.training.grid import Grid, draw_grid, prepare_grid
+from txtdiff.training.loss_curve import draw_loss_curve
+from txtdiff.training.metrics import MetricLog, averages_of
+from txtdiff.training.optimizer import rate_factor
+from txtdiff.training.state import TrainingState, save_state
+
+__all__ = ["Watch", "open_watch"]
+
+
+@dataclass
+class Watch:
+    """The files of a run besides its checkpoints. Only the leading rank has logs and a grid."""
+
+    state: TrainingState
+    out: Path
+    ranks: Ranks
+    metrics: MetricLog | None
+    speed: MetricLog | None
+    grid: Grid | None
+    note: str = ""
+    """What the progress bar shows."""
+    _since: tuple[float, int] = field(default_factory=lambda: (time.monotonic(), 0))
+
+    def after_step(self, last: bool) -> None:
+        """Write what is due after a step.
+
+        Args:
+            last: no step follows, so a checkpoint is due.
+        """
+        run, images = self.state.config.run, self.state.images
+        if self._due(run.log_every_images):
+            self._log()
+        saving = last or self._due(run.save_every_images)
+        if saving:
+            self._save()
+        due = saving if run.grid_every_images is None else last or self._due(run.grid_every_images)
+        if due and self.grid is not None:
+            draw_grid(self.grid, self.state, self.out / "grids" / f"{images}.png")
+
+    def agree(self, stop: bool) -> bool:
+        """Whether to stop, the same answer on all ranks; several ranks ask each other only now and then."""
+        if self.ranks.n == 1:
+            return stop
+        if not self._due(self.state.config.run.log_every_images):
+            return False
+        wish = torch.tensor(float(stop), device=self.state.totals.device)
+        return bool(sum_over_ranks(wish, self.ranks) > 0)
+
+    def dump(self, batch: Batch) -> None:
+        """Write a batch as the network gets it."""
+        if self.ranks.leads:
+            dump_batch(batch, self.state.config, self.out / "first_batch")
+
+    def _due(self, every_images: int) -> bool:
+        before = self.state.images - self.state.config.data.batch_size
+        return self.state.images // every_images > before // every_images
+
+    def _log(self) -> None:
+        state = self.state
+        totals = sum_over_ranks(state.totals, self.ranks)
+        state.totals.zero_()
+        if self.metrics is None or self.speed is None:
+            return
+        values = averages_of(totals)
+        config = state.config
+        # The rate of the step just made, which began a batch ago.
+        factor = rate_factor(state.images - config.data.batch_size, config.data.batch_size, config.optim)
+        self.metrics.write({"images": state.images, "lr": config.optim.lr * factor, **values})
+        self.note = f"loss {values['loss']:.4f}"
+        now, (then, images) = time.monotonic(), self._since
+        rate = (state.images - images) / max(now - then, 1e-9)
+        self.speed.write({"images": state.images, "images_per_s": round(rate, 3)})
+        self._since = (now, state.images)
+
+    def _save(self) -> None:
+        totals = sum_over_ranks(self.state.totals, self.ranks)
+        # From here the leading rank alone carries the sums that are not logged yet.
+        self.state.totals = totals if self.ranks.leads else torch.zeros_like(totals)
+        if self.metrics is None:
+            return
+        self.metrics.sync()
+        try:
+            save_state(self.state, self.out)
+        except OSError as error:
+            raise InputError(
+                f"the checkpoint cannot be written to {self.out}: {error.strerror}",
+                "Earlier checkpoints are whole. Make room and run the same command again.",
+            ) from error
+        if self.state.config.run.keep_checkpoints is not None:
+            remove_old_checkpoints(self.out, self.state.config.run.keep_checkpoints)
+        draw_loss_curve(self.metrics.path, self.out / "loss.png")
+
+
+@contextmanager
+def open_watch(state: TrainingState, out: Path, rows: Rows, ranks: Ranks) -> Iterator[Watch]:
+    """The watch of a run; its logs are cut back to where the run stands."""
+    if not ranks.leads:
+        yield Watch(state, out, ranks, None, None, None)
+        return
+    if state.failures:
+        messages.print(plain(f"so far could not be read: {dict(state.failures)}"), soft_wrap=True)
+    metrics, speed = (
+        MetricLog(out / "metrics.jsonl", state.images),
+        MetricLog(out / "speed.jsonl", state.images),
+    )
+    grid = prepare_grid(rows, state.config) if state.config.run.grid_pictures else None
+    try:
+        yield Watch(state, out, ranks, metrics, speed, grid, _since=(time.monotonic(), state.images))
+    finally:
+        metrics.close()
+        speed.close()

@@ -1,0 +1,82 @@
+"""A network from a checkpoint, for sampling and scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from datatools.errors import InputError
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_from_toml
+from txtdiff.model.config import ModelConfig
+from txtdiff.model.unet import UNet, build_network
+from txtdiff.training.averaging import averaged_names
+from txtdiff.training.checkpoint import find_checkpoint
+from txtdiff.training.state import CONFIG, MODEL, average_file
+from txtdiff.training.tensor_files import check_shapes, read_tensors
+
+__all__ = ["Weights", "load_config", "load_network"]
+
+Weights = Literal["averaged", "raw"] | float
+"""Which weights: the run's first average, those of the last step, or the average of this rate."""
+
+_CONFIG_LIMIT_BYTES = 1_000_000
+
+
+def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunConfig]:
+    """The network of a checkpoint, in eval mode on the CPU, and the settings it was trained with.
+
+    Args:
+        path: a run directory (its newest valid checkpoint is taken) or a step-<images>.
+        weights: which weights.
+
+    Raises:
+        InputError: no checkpoint there, a damaged one, or files that do not fit each other.
+    """
+    checkpoint = find_checkpoint(path)
+    config = load_config(checkpoint)
+    model, files = checkpoint / MODEL, [checkpoint / MODEL]
+    if weights != "raw":
+        files.append(checkpoint / average_file(_rate(config, weights, checkpoint)))
+    # Shapes are compared before memory is taken: the settings are a stranger's and could ask for any amount.
+    check_shapes(model, _shapes(config.model, checkpoint))
+    network = build_network(config.model)
+    tensors = network.state_dict()
+    averaged = {name: tensors[name] for name in averaged_names(network)}
+    for file in files:
+        read_tensors(file, tensors if file == model else averaged)
+    return network.eval().requires_grad_(False), config
+
+
+def load_config(checkpoint: Path) -> RunConfig:
+    """The settings stored in a checkpoint."""
+    path = checkpoint / CONFIG
+    try:
+        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
+            raise InputError(f"{path} is too large for a settings file")
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return config_from_toml(text, str(path))
+
+
+def _rate(config: RunConfig, weights: Weights, checkpoint: Path) -> float:
+    rates = config.averaging.rates
+    if weights == "averaged":
+        return rates[0]
+    if weights not in rates:
+        raise InputError(
+            f"{checkpoint} has no average of rate {weights}", f"It has {', '.join(map(str, rates))}."
+        )
+    return float(weights)
+
+
+def _shapes(config: ModelConfig, checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    try:
+        with torch.device("meta"):
+            network = build_network(config)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise InputError(f"{checkpoint / CONFIG} describes no network that can be built: {error}") from error
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
