@@ -47,10 +47,23 @@ CREATE TABLE features (
     sha256 VARCHAR, extractor_id VARCHAR, vector BLOB NOT NULL, PRIMARY KEY (sha256, extractor_id)
 );
 
--- One row per picture and protocol: the numbers that text scores are averages of.
+-- The lines of a reading joined in reading order. `assembly_id` names the threshold and the rules.
+CREATE TABLE transcripts (
+    sha256 VARCHAR, reader_id VARCHAR, assembly_id VARCHAR, text VARCHAR NOT NULL,
+    PRIMARY KEY (sha256, reader_id, assembly_id)
+);
+
+-- One row per picture and protocol: what text scores are quotients of sums of (eval.pair_counts).
+-- `reading` is NULL where there is no picture or it could not be read; that counts as worst.
 CREATE TABLE text_scores (
-    setting_id VARCHAR, prompt_id VARCHAR, seed BIGINT, protocol_id VARCHAR, reading VARCHAR NOT NULL,
-    numbers JSON NOT NULL, PRIMARY KEY (setting_id, prompt_id, seed, protocol_id)
+    setting_id VARCHAR, prompt_id VARCHAR, seed BIGINT, protocol_id VARCHAR, reading VARCHAR,
+    em_strict BOOLEAN, em_ci BOOLEAN, em_alnum BOOLEAN, em_nospace BOOLEAN, em_confusable BOOLEAN,
+    n_target INTEGER, n_reading INTEGER, n_edits INTEGER, n_edits_free INTEGER,
+    n_chars_target INTEGER, n_chars_reading INTEGER, n_chars_shared INTEGER,
+    n_words_target INTEGER, n_words_reading INTEGER, n_words_shared INTEGER, n_word_edits INTEGER,
+    n_lines_target INTEGER, n_lines_reading INTEGER, n_lines_shared INTEGER,
+    n_cased INTEGER, n_case_same INTEGER, trigram_sim DOUBLE,
+    PRIMARY KEY (setting_id, prompt_id, seed, protocol_id)
 );
 CREATE TABLE protocols (protocol_id VARCHAR PRIMARY KEY, reader_id VARCHAR NOT NULL, spec JSON NOT NULL);
 CREATE TABLE scores (

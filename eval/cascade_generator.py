@@ -1,0 +1,125 @@
+"""A txtdiff cascade as a generator, and the settings of a sweep over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from datatools.errors import InputError
+from eval.generators import Made
+from eval.suite import Cell, Suite
+from eval.sweep import Setting, grid, make_setting
+from eval.sweep_options import SweepOptions
+from txtdiff.cascade import Cascade, Prompt, SamplerSettings, parse_sampler, sample_pictures
+
+__all__ = ["CascadeGenerator", "cascade_settings"]
+
+_ALWAYS_SHOWN = ("sampler", "n_steps", "guidance_txt", "guidance_capt")
+
+
+class CascadeGenerator:
+    """Samples pictures from a cascade, base first."""
+
+    def __init__(self, cascade: Cascade, batch_size: int) -> None:
+        self._cascade = cascade
+        self._batch_size = batch_size
+
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
+        """Batches of pictures of one setting, in the order of the cells."""
+        stages = [_stage_settings(spec) for spec in (setting.spec, *setting.spec["upsamplers"])]
+        prompts = [Prompt(txt=cell.prompt.txt, capt=cell.prompt.capt, seed=cell.seed) for cell in cells]
+        waiting = iter(cells)
+        for batch in sample_pictures(self._cascade, prompts, stages, self._batch_size):
+            seconds = batch.seconds / len(batch.pictures)
+            yield [
+                Made(next(waiting), picture, seconds=seconds, n_evaluations=batch.n_evaluations)
+                for picture in batch.pictures
+            ]
+
+
+def cascade_settings(
+    cascade: Cascade, suite: Suite, sweep: SweepOptions, about: Mapping[str, Any], name: str = ""
+) -> list[Setting]:
+    """Every setting of a sweep over one cascade.
+
+    Args:
+        about: what else identifies the network, e.g. which averaged weights; goes into every spec.
+        name: put before the label when several checkpoints are compared.
+
+    Raises:
+        InputError: a combination that the sampler refuses.
+    """
+    return [_setting(cascade, suite, sweep, point, about, name) for point in grid(sweep.axes())]
+
+
+def _setting(
+    cascade: Cascade,
+    suite: Suite,
+    sweep: SweepOptions,
+    point: Mapping[str, Any],
+    about: Mapping[str, Any],
+    name: str,
+) -> Setting:
+    base, *upsamplers = cascade.stages
+    first = _checked(_base_point(point, base.config.captions is not None), sweep)
+    spec = {"generator": "txtdiff", "suite": suite.id, "checkpoint": base.digest} | dict(about) | _dump(first)
+    spec["upsamplers"] = [
+        {"checkpoint": stage.digest} | _dump(_checked(_upsampler_point(point, sweep), sweep))
+        for stage in upsamplers
+    ]
+    return make_setting(spec, " ".join(filter(None, [name, _label(point, first)])))
+
+
+def _base_point(point: Mapping[str, Any], has_captions: bool) -> dict[str, Any]:
+    sampler, n_steps = parse_sampler(point["sampler"])
+    guidance = point["guidance"]
+    # The fork guides text and caption together; without a caption tower there is nothing to guide.
+    capt = point["guidance_capt"] if point["guidance_capt"] is not None else guidance
+    settings = {"sampler": sampler, "n_steps": n_steps, "guidance_txt": guidance}
+    settings["guidance_capt"] = capt if has_captions else guidance
+    settings |= {
+        key: point[key] for key in ("dynamic_threshold", "guidance_rescale") if point[key] is not None
+    }
+    if point["eta"] and sampler in ("ddim", "prk"):
+        settings["eta"] = point["eta"]
+    return settings
+
+
+def _upsampler_point(point: Mapping[str, Any], sweep: SweepOptions) -> dict[str, Any]:
+    sampler, n_steps = parse_sampler(sweep.upsampler_sampler or point["sampler"])
+    guidance = sweep.upsampler_guidance
+    settings = {"sampler": sampler, "n_steps": n_steps, "guidance_txt": guidance, "guidance_capt": guidance}
+    return settings | ({"noise_level": point["noise_level"]} if point["noise_level"] is not None else {})
+
+
+def _checked(point: Mapping[str, Any], sweep: SweepOptions) -> SamplerSettings:
+    try:
+        return SamplerSettings(**point)
+    except ValidationError as error:
+        reasons = "; ".join(str(fault["msg"]) for fault in error.errors())
+        raise InputError(f"{point['sampler']}:{point['n_steps']}: {reasons}") from error
+
+
+def _dump(settings: SamplerSettings) -> dict[str, Any]:
+    """What the settings say, defaults left out: a default added later must not rename old settings."""
+    shown = {name: getattr(settings, name) for name in _ALWAYS_SHOWN}
+    return shown | settings.model_dump(mode="json", exclude_defaults=True)
+
+
+def _stage_settings(spec: Mapping[str, Any]) -> SamplerSettings:
+    known = {key: value for key, value in spec.items() if key in SamplerSettings.model_fields}
+    return SamplerSettings(**known)
+
+
+def _label(point: Mapping[str, Any], base: SamplerSettings) -> str:
+    guidance = f"s={base.guidance_txt:g}"
+    if base.guidance_capt != base.guidance_txt:
+        guidance += f"/{base.guidance_capt:g}"
+    extras = {"eta": base.eta or None, "threshold": base.dynamic_threshold, "noise": point["noise_level"]}
+    extras["rescale"] = base.guidance_rescale or None
+    return " ".join(
+        [f"{base.sampler}:{base.n_steps}", guidance]
+        + [f"{key}={value:g}" for key, value in extras.items() if value is not None]
+    )

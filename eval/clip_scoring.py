@@ -1,0 +1,117 @@
+"""CLIP scores of a setting's pictures: description, text and both apart, over embeddings kept in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from datatools.errors import InputError
+from eval.board import Score
+from eval.clip_score import (
+    ClipScorer,
+    WeightsMissing,
+    agreement,
+    clip_prompts,
+    open_clip_scorer,
+    shuffled_floor,
+)
+from eval.feature_store import Features, keep_features, load_features
+from eval.identity import identity
+from eval.reading import load_picture
+from eval.statistics import bootstrap_weights, cluster_sums, ratio_interval
+from eval.store import Store
+
+__all__ = ["CLIP_METRICS", "parse_clip", "score_clip"]
+
+CLIP_METRICS = ("clip_desc", "clip_text", "clip_full")
+
+_CELLS = """
+    SELECT s.setting_id, s.prompt_id, s.status, s.sha256, p.txt, p.capt
+    FROM samples s JOIN settings USING (setting_id)
+    JOIN prompts p ON p.suite_id = settings.suite_id AND p.prompt_id = s.prompt_id
+    WHERE s.setting_id IN (SELECT unnest(?)) ORDER BY settings.position, p.position, s.seed
+"""
+
+
+def parse_clip(text: str) -> tuple[str, str] | None:
+    """ "ViT-B-32:laion2b_s34b_b79k" -> architecture and weights (a tag or a file); "none" -> None.
+
+    Raises:
+        InputError: no ":" between the two.
+    """
+    if text == "none":
+        return None
+    name, colon, weights = text.rpartition(":")
+    if not (name and colon and weights):
+        raise InputError(f"--clip {text}: expected ARCHITECTURE:WEIGHTS", "Or none, for no CLIP score.")
+    return name, weights
+
+
+def score_clip(
+    store: Store, setting_ids: Sequence[str], model: tuple[str, str] | None
+) -> Iterator[tuple[str, str, dict[str, Score]]]:
+    """CLIP scores: (setting, protocol id, scores) of each setting; without weights the reason instead."""
+    cells = store.frame(_CELLS, [list(setting_ids)])
+    scorer = _open(model)
+    if isinstance(scorer, ClipScorer):
+        keys = sorted(cells.loc[cells["status"] == "done", "sha256"].unique())
+        load = partial(load_picture, store)
+        keep_features(store, scorer.id, keys, load, scorer.embed_pictures, "features (CLIP)")
+    for setting_id, frame in cells.groupby("setting_id", sort=False):
+        if isinstance(scorer, str):
+            missing = Score(None, n_expected=len(frame), reason=scorer, ranked=False)
+            yield str(setting_id), identity({"unscored": scorer}), dict.fromkeys(CLIP_METRICS, missing)
+        else:
+            yield str(setting_id), scorer.id, _score(store, scorer, frame)
+
+
+def _open(model: tuple[str, str] | None) -> ClipScorer | str:
+    if model is None:
+        return "not asked for: give --clip ARCHITECTURE:WEIGHTS"
+    try:
+        return open_clip_scorer(*model)
+    except WeightsMissing as error:
+        return str(error)
+
+
+def _score(store: Store, scorer: ClipScorer, frame: pd.DataFrame) -> dict[str, Score]:
+    scores = {}
+    floor: float | None = None
+    for kind in CLIP_METRICS:
+        prompts = [_prompt(kind, txt, capt) for txt, capt in zip(frame["txt"], frame["capt"], strict=True)]
+        scores[kind], around = _score_kind(store, scorer, frame, prompts)
+        floor = around if kind == "clip_desc" else floor
+    description = scores["clip_desc"]
+    if description.value is not None and floor is not None:
+        scores["clip_floor"] = Score(floor, n=description.n, n_expected=description.n_expected)
+    return scores
+
+
+def _prompt(kind: str, txt: str, capt: str | None) -> str | None:
+    prompts = dict(clip_prompts(txt, None if pd.isna(capt) else capt))
+    return {str(name): text for name, text in prompts.items()}[kind]
+
+
+def _score_kind(
+    store: Store, scorer: ClipScorer, frame: pd.DataFrame, prompts: Sequence[str | None]
+) -> tuple[Score, float | None]:
+    """Mean agreement over the pictures that have such a prompt, missing pictures as 0; and chance agreement."""
+    asked = frame.assign(prompt=prompts).dropna(subset="prompt")
+    if asked.empty:
+        return Score(None, reason="no prompt of this suite has one", ranked=False), None
+    made = asked[asked["status"] == "done"]
+    pictures: Features = load_features(store, scorer.id, list(made["sha256"]))
+    texts = scorer.embed_texts(list(made["prompt"]))
+    values = np.zeros(len(asked))
+    if len(pictures) == len(made) > 0:
+        values[(asked["status"] == "done").to_numpy()] = agreement(pictures, texts)
+    codes, names = pd.factorize(asked["prompt_id"])
+    sums = cluster_sums(values, codes.astype(np.int64), len(names))
+    counts = cluster_sums(np.ones(len(values)), codes.astype(np.int64), len(names))
+    interval = ratio_interval(sums, counts, bootstrap_weights(len(names)))
+    low, high = interval if interval is not None else (None, None)
+    score = Score(float(values.mean()), low, high, len(made), len(asked))
+    return score, shuffled_floor(pictures, texts, list(made["prompt"])) if len(made) else None

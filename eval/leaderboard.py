@@ -1,0 +1,115 @@
+"""From the store to the board: rows of one protocol, one suite and the same pictures are ranked together."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pandas as pd
+
+from eval.board import Board, BoardRow, MetricInfo, Score
+from eval.board_samples import load_samples
+from eval.metrics import OTHER_METRICS, TEXT_METRICS
+from eval.panels import confusions, em_by_length
+from eval.ranked_rows import rank_rows
+from eval.scoring import count_pictures, load_counts
+from eval.store import Store
+
+__all__ = ["load_board"]
+
+
+def load_board(store: Store, max_pictures: int = 2_000) -> Board:
+    """The whole leaderboard, best rows first; the same store gives the same board.
+
+    Args:
+        max_pictures: how many pictures to load at most, for the wall of samples.
+    """
+    settings = store.rows("SELECT setting_id, label, spec, suite_id FROM settings ORDER BY position")
+    protocols = {row[0]: json.loads(row[1]) for row in store.rows("SELECT protocol_id, spec FROM protocols")}
+    ids = [setting_id for setting_id, *_ in settings]
+    counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in sorted(protocols)}
+    frames = {
+        (str(setting_id), protocol_id): frame
+        for protocol_id, all_counts in counts.items()
+        for setting_id, frame in all_counts.groupby("setting_id", sort=False)
+    }
+    rows = _rows(store, settings, frames)
+    ordered, pair_p = rank_rows(rows, frames)
+    main = ordered[0].protocol_id if ordered else None
+    main_counts = counts.get(main or "", pd.DataFrame())
+    return Board(
+        rows=ordered,
+        samples=load_samples(store, main, protocols.get(main or "", {}), max_pictures) if main else [],
+        metrics=_metrics(ordered),
+        provenance=_provenance(store, protocols),
+        suite=", ".join(sorted({suite_id for *_, suite_id in settings})),
+        counts=asdict(count_pictures(store, ids, main or "")),
+        em_by_length=em_by_length(main_counts),
+        confusions=confusions(main_counts),
+        pair_p=pair_p,
+    )
+
+
+def _rows(
+    store: Store, settings: Sequence[tuple[Any, ...]], frames: Mapping[tuple[str, str], pd.DataFrame]
+) -> list[BoardRow]:
+    scores = _scores(store)
+    costs = {
+        row[0]: row[1:]
+        for row in store.rows(
+            """SELECT setting_id, avg(seconds), avg(n_evaluations),
+                      count(*) FILTER (status = 'done'), count(*)
+               FROM samples GROUP BY setting_id"""
+        )
+    }
+    rows = []
+    for setting_id, label, spec, _ in settings:
+        for protocol_id in sorted(protocol for known, protocol in frames if known == setting_id):
+            seconds, n_evaluations, n_done, n_expected = costs[setting_id]
+            numbers = scores[setting_id, protocol_id]
+            row = BoardRow(setting_id, label, json.loads(spec), numbers, None, "", protocol_id)
+            cost = {"seconds_per_picture": seconds, "n_evaluations": n_evaluations}
+            rows.append(replace(row, **cost, n_pictures=(n_done, n_expected)))
+    return rows
+
+
+def _scores(store: Store) -> dict[tuple[str, str], dict[str, Score]]:
+    """Scores by setting and text protocol; fidelity and agreement belong to every protocol of a setting."""
+    known = {info.id for info in OTHER_METRICS}
+    by_protocol: dict[tuple[str, str], dict[str, Score]] = defaultdict(dict)
+    shared: dict[str, dict[str, Score]] = defaultdict(dict)
+    for setting_id, metric, protocol_id, *numbers in store.rows(
+        """SELECT setting_id, metric, protocol_id, value, low, high, n, n_expected, reason, ranked
+           FROM scores ORDER BY ALL"""
+    ):
+        home = shared[setting_id] if metric in known else by_protocol[setting_id, protocol_id]
+        home[metric] = Score(*numbers)
+    return {key: scores | shared[key[0]] for key, scores in by_protocol.items()}
+
+
+def _metrics(rows: Sequence[BoardRow]) -> list[MetricInfo]:
+    """Every metric that some row has an entry for, valued or not, in the order of the registry."""
+    present = {metric for row in rows for metric in row.scores}
+    every = [metric.info for metric in TEXT_METRICS] + list(OTHER_METRICS)
+    return [info for info in every if info.id in present]
+
+
+def _provenance(store: Store, protocols: Mapping[str, Any]) -> dict[str, Any]:
+    runs = store.rows("SELECT run_id, started_at, provenance FROM runs ORDER BY started_at, run_id")
+    readers = store.rows("SELECT reader_id, name, version, weights_digest, settings FROM readers ORDER BY 1")
+    suites = store.rows("SELECT suite_id, digest FROM suites ORDER BY 1")
+    return {
+        "protocols": dict(sorted(protocols.items())),
+        "readers": {
+            reader_id: {"name": name, "version": version, "weights": digest, "settings": json.loads(settings)}
+            for reader_id, name, version, digest, settings in readers
+        },
+        "suites": dict(suites),
+        "runs": [
+            {"run_id": run_id, "started_at": started_at.isoformat()} | json.loads(provenance)
+            for run_id, started_at, provenance in runs
+        ],
+    }

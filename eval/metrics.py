@@ -1,0 +1,254 @@
+"""The registry of metrics: what each is, and how text metrics follow from counts per picture.
+
+A text metric is sum(above) / sum(below) over the pictures of its population. Column heads, exports and the
+methods page are written from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eval.board import MetricInfo
+
+__all__ = ["HEADLINE", "OTHER_METRICS", "TEXT_METRICS", "TextMetric", "metric_info"]
+
+Column = Callable[[pd.DataFrame], "pd.Series[float] | npt.NDArray[np.float64]"]
+
+HEADLINE = "em_ci"
+
+
+@dataclass(frozen=True, slots=True)
+class TextMetric:
+    """A quotient of sums over counts (`eval.pair_counts`); `below` None makes it a mean over pictures.
+
+    population: "text" are pictures whose target has text, "empty" those that should hold none.
+    """
+
+    info: MetricInfo
+    above: Column
+    below: Column | None
+    population: Literal["text", "empty"] = "text"
+
+
+def _column(name: str) -> Column:
+    return lambda frame: frame[name].astype("float64")
+
+
+def _ned(frame: pd.DataFrame) -> pd.Series[float]:
+    longer = frame[["n_target", "n_reading"]].max(axis=1).clip(lower=1)
+    return 1 - frame["n_edits"] / longer
+
+
+def _info(
+    metric: str, label: str, direction: Literal["up", "down"], description: str, source: str
+) -> MetricInfo:
+    return MetricInfo(metric, label, direction == "up", "", description, source)
+
+
+_JIWER = "as jiwer 4 computes it"
+_OURS = "this project"
+
+TEXT_METRICS: tuple[TextMetric, ...] = (
+    TextMetric(
+        _info("em_ci", "EM", "up", "Share of pictures whose reading equals the text, case folded.", _OURS),
+        _column("em_ci"),
+        None,
+    ),
+    TextMetric(
+        _info("em_strict", "EM strict", "up", "Share of pictures read exactly, case and marks kept.", _OURS),
+        _column("em_strict"),
+        None,
+    ),
+    TextMetric(
+        _info("em_nospace", "EM no space", "up", "As EM, blind to blanks and line breaks.", _OURS),
+        _column("em_nospace"),
+        None,
+    ),
+    TextMetric(
+        _info("em_alnum", "EM alnum", "up", "As EM, without punctuation and symbols.", _OURS),
+        _column("em_alnum"),
+        None,
+    ),
+    TextMetric(
+        _info("em_confusable", "EM confusable", "up", "As EM, with 0 = o and 1 = l = i = |.", _OURS),
+        _column("em_confusable"),
+        None,
+    ),
+    TextMetric(
+        _info(
+            "cer", "CER", "down", "Character edits over characters of the text, summed. May exceed 1.", _JIWER
+        ),
+        _column("n_edits"),
+        _column("n_target"),
+    ),
+    TextMetric(
+        _info(
+            "cer_clip",
+            "CER clipped",
+            "down",
+            "Mean over pictures of the character error rate, at most 1.",
+            _OURS,
+        ),
+        lambda frame: (frame["n_edits"] / frame["n_target"]).clip(upper=1),
+        None,
+    ),
+    TextMetric(
+        _info(
+            "cer_free", "CER, any line order", "down", "CER after lines are matched at the least cost.", _OURS
+        ),
+        _column("n_edits_free"),
+        _column("n_target"),
+    ),
+    TextMetric(
+        _info(
+            "order_gap",
+            "order gap",
+            "down",
+            "CER minus CER in any line order: error of reading order.",
+            _OURS,
+        ),
+        lambda frame: frame["n_edits"] - frame["n_edits_free"],
+        _column("n_target"),
+    ),
+    TextMetric(
+        _info(
+            "ned", "NED", "up", "Mean of 1 - edits / longer length: a similarity.", "ICDAR 2019 RRC, 1-N.E.D."
+        ),
+        _ned,
+        None,
+    ),
+    TextMetric(
+        _info("wer", "WER", "down", "Word edits over words of the text, summed. May exceed 1.", _JIWER),
+        _column("n_word_edits"),
+        _column("n_words_target"),
+    ),
+    TextMetric(
+        _info("word_p", "word precision", "up", "Words read that were asked for, any order.", _OURS),
+        _column("n_words_shared"),
+        _column("n_words_reading"),
+    ),
+    TextMetric(
+        _info("word_r", "word recall", "up", "Words asked for that were read, any order.", _OURS),
+        _column("n_words_shared"),
+        _column("n_words_target"),
+    ),
+    TextMetric(
+        _info("word_f1", "word F1", "up", "Harmonic mean of word precision and recall.", _OURS),
+        lambda frame: 2.0 * frame["n_words_shared"],
+        lambda frame: (frame["n_words_target"] + frame["n_words_reading"]).astype("float64"),
+    ),
+    TextMetric(
+        _info("line_acc", "line accuracy", "up", "Lines asked for that some line read equals.", _OURS),
+        _column("n_lines_shared"),
+        _column("n_lines_target"),
+    ),
+    TextMetric(
+        _info("line_prec", "line precision", "up", "Lines read that were asked for.", _OURS),
+        _column("n_lines_shared"),
+        _column("n_lines_reading"),
+    ),
+    TextMetric(
+        _info("char_recall", "char recall", "up", "Characters asked for that were read, any order.", _OURS),
+        _column("n_chars_shared"),
+        _column("n_chars_target"),
+    ),
+    TextMetric(
+        _info("char_precision", "char precision", "up", "Characters read that were asked for.", _OURS),
+        _column("n_chars_shared"),
+        _column("n_chars_reading"),
+    ),
+    TextMetric(
+        _info(
+            "trigram_sim",
+            "trigrams",
+            "up",
+            "Mean share of character trigrams in common.",
+            "nostalgebraist, 2022; NGram.compare",
+        ),
+        _column("trigram_sim"),
+        None,
+    ),
+    TextMetric(
+        _info(
+            "kept_rate",
+            "kept",
+            "up",
+            "Share of pictures with trigram similarity 0.95 or more.",
+            "as trigrams",
+        ),
+        lambda frame: (frame["trigram_sim"] >= 0.95).astype("float64"),
+        None,
+    ),
+    TextMetric(
+        _info("case_acc", "case", "up", "Letters read right but for case whose case is right too.", _OURS),
+        _column("n_case_same"),
+        _column("n_cased"),
+    ),
+    TextMetric(
+        _info("no_text_rate", "no text", "down", "Share of pictures in which nothing was read.", _OURS),
+        lambda frame: (frame["n_reading"] == 0).astype("float64"),
+        None,
+    ),
+    TextMetric(
+        _info(
+            "rnfi",
+            "unreadable",
+            "down",
+            "Share of pictures with under 1 % of characters found.",
+            "STRICT, 2025",
+        ),
+        lambda frame: (frame["n_chars_shared"] < 0.01 * frame["n_chars_target"]).astype("float64"),
+        None,
+    ),
+    TextMetric(
+        _info("halluc_rate", "hallucinated", "down", "Share of empty texts whose picture holds text.", _OURS),
+        lambda frame: (~frame["em_ci"].astype(bool)).astype("float64"),
+        None,
+        "empty",
+    ),
+    TextMetric(
+        _info("spurious_chars", "spurious", "down", "Mean characters read where the text is empty.", _OURS),
+        _column("n_reading"),
+        lambda frame: np.ones(len(frame)),
+        "empty",
+    ),
+)
+
+OTHER_METRICS: tuple[MetricInfo, ...] = (
+    MetricInfo(
+        "fid",
+        "FID",
+        False,
+        "",
+        "Fréchet distance to the reference pictures, clean-fid preparation.",
+        "Heusel 2017",
+    ),
+    MetricInfo(
+        "kid", "KID", False, "x1000", "Unbiased kernel distance to the reference pictures.", "Binkowski 2018"
+    ),
+    MetricInfo(
+        "clip_desc", "CLIP", True, "x100", "Agreement of picture and description.", "Hessel 2021, without 2.5"
+    ),
+    MetricInfo("clip_text", "CLIP text", True, "x100", 'Agreement with the words: the text "…".', "as CLIP"),
+    MetricInfo("clip_full", "CLIP full", True, "x100", "Agreement with description and words.", "as CLIP"),
+    MetricInfo(
+        "clip_floor",
+        "CLIP chance",
+        False,
+        "x100",
+        "Mean agreement with descriptions of other pictures.",
+        "as CLIP",
+    ),
+)
+
+
+def metric_info(metric: str) -> MetricInfo | None:
+    """The registry entry of a metric, None when there is no such metric."""
+    known = [text.info for text in TEXT_METRICS] + list(OTHER_METRICS)
+    return next((info for info in known if info.id == metric), None)

@@ -1,0 +1,127 @@
+"""What is counted on one picture: every text metric of a setting is a quotient of sums of these."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+from scipy.optimize import linear_sum_assignment
+
+from eval.normalise import Normaliser, flat, graphemes, lines_of, normalise
+from eval.text_metrics import edits, overlap, trigram_sim
+
+__all__ = ["PairCounts", "count_pair", "missing_counts"]
+
+
+class PairCounts(NamedTuple):
+    """Counts on one picture, characters and words under the protocol's normaliser."""
+
+    em_strict: bool
+    em_ci: bool
+    em_alnum: bool
+    em_nospace: bool
+    em_confusable: bool
+    n_target: int
+    """Grapheme clusters of the target, lines joined by spaces."""
+    n_reading: int
+    n_edits: int
+    n_edits_free: int
+    """Edits after the lines of the reading were put into the order that fits the target best."""
+    n_chars_target: int
+    """Grapheme clusters without blanks, counted as multisets, as are words and lines below."""
+    n_chars_reading: int
+    n_chars_shared: int
+    n_words_target: int
+    n_words_reading: int
+    n_words_shared: int
+    n_word_edits: int
+    n_lines_target: int
+    n_lines_reading: int
+    n_lines_shared: int
+    n_cased: int
+    """Aligned characters that are equal but for case and have a case."""
+    n_case_same: int
+    trigram_sim: float
+
+
+def count_pair(target: str, reading: str, normaliser: Normaliser = "ci") -> PairCounts:
+    """Everything the text metrics need to know of one reading."""
+    n_edits, n_target, n_reading = edits(target, reading, normaliser)
+    t_words, h_words = flat(target, normaliser).split(), flat(reading, normaliser).split()
+    t_lines, h_lines = lines_of(target, normaliser), lines_of(reading, normaliser)
+    t_chars, h_chars = graphemes("".join(t_words)), graphemes("".join(h_words))
+    n_cased, n_case_same = _count_case(flat(target, "strict"), flat(reading, "strict"))
+    return PairCounts(
+        *_matches(target, reading),
+        n_target=n_target,
+        n_reading=n_reading,
+        n_edits=n_edits,
+        n_edits_free=_edits_in_any_order(t_lines, h_lines, n_edits),
+        n_chars_target=len(t_chars),
+        n_chars_reading=len(h_chars),
+        n_chars_shared=overlap(t_chars, h_chars),
+        n_words_target=len(t_words),
+        n_words_reading=len(h_words),
+        n_words_shared=overlap(t_words, h_words),
+        n_word_edits=Levenshtein.distance(t_words, h_words),
+        n_lines_target=len(t_lines),
+        n_lines_reading=len(h_lines),
+        n_lines_shared=overlap(t_lines, h_lines),
+        n_cased=n_cased,
+        n_case_same=n_case_same,
+        trigram_sim=trigram_sim(target, reading, normaliser),
+    )
+
+
+def missing_counts(target: str, normaliser: Normaliser = "ci") -> PairCounts:
+    """Counts of a picture that is missing or could not be read: nothing right, even for an empty target."""
+    nothing = count_pair(target, "", normaliser)
+    return nothing._replace(
+        em_strict=False, em_ci=False, em_alnum=False, em_nospace=False, em_confusable=False, trigram_sim=0.0
+    )
+
+
+def _matches(target: str, reading: str) -> tuple[bool, bool, bool, bool, bool]:
+    """Exact match under each normaliser. The stricter ones imply the laxer."""
+    if flat(target, "strict") == flat(reading, "strict"):
+        return True, True, True, True, True
+    ci = flat(target, "ci") == flat(reading, "ci")
+    if ci:
+        return False, True, True, True, True
+    alnum = flat(target, "alnum") == flat(reading, "alnum")
+    nospace = normalise(target, "nospace") == normalise(reading, "nospace")
+    return False, False, alnum, nospace, flat(target, "confusable") == flat(reading, "confusable")
+
+
+def _edits_in_any_order(target: list[str], reading: list[str], n_edits: int) -> int:
+    """Edits once lines are assigned one to one at the least cost; never more than in the order as read."""
+    if n_edits == 0 or (len(target) < 2 and len(reading) < 2) or not target or not reading:
+        return n_edits
+    t, h = [graphemes(line) for line in target], [graphemes(line) for line in reading]
+    costs = process.cdist(t, h, scorer=Levenshtein.distance, dtype=np.int32)
+    # A line left over costs its length, so a pair saves what both would have cost apart.
+    alone = np.array([len(line) for line in t])[:, None] + np.array([len(line) for line in h])[None, :]
+    rows, columns = linear_sum_assignment(costs - alone)
+    partner = dict(zip(rows.tolist(), columns.tolist(), strict=True))
+    order = [partner[i] for i in range(len(target)) if i in partner]
+    order += [j for j in range(len(reading)) if j not in set(order)]
+    text = " ".join(reading[j] for j in order)
+    return min(n_edits, Levenshtein.distance(graphemes(" ".join(target)), graphemes(text)))
+
+
+def _count_case(target: str, reading: str) -> tuple[int, int]:
+    if target == reading:
+        n_cased = sum(c.lower() != c.upper() for c in target)
+        return n_cased, n_cased
+    n_cased = n_same = 0
+    t_low, h_low = [c.casefold() for c in target], [c.casefold() for c in reading]
+    for block in Levenshtein.opcodes(t_low, h_low):
+        if block.tag != "equal":
+            continue
+        pairs = zip(target[block.src_start : block.src_end], reading[block.dest_start :], strict=False)
+        same = [t == h for t, h in pairs if t.lower() != t.upper()]
+        n_cased += len(same)
+        n_same += sum(same)
+    return n_cased, n_same

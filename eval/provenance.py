@@ -1,0 +1,53 @@
+"""What ran: versions, git state, machine, command line. Kept with every run and shown in every report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["gather_provenance"]
+
+_PACKAGES = ("txtdiff", "torch", "numpy", "rapidocr", "onnxruntime", "easyocr", "open_clip_torch", "duckdb")
+
+
+def gather_provenance() -> dict[str, Any]:
+    """Everything that could explain a different number, as plain data."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git": _git_state(),
+        "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout this code runs from, and whether files differ from it; None outside of git."""
+    commit = _git("rev-parse", "HEAD")
+    return (
+        None if commit is None else {"commit": commit, "dirty": bool(_git("status", "--porcelain", "-uno"))}
+    )
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,96 @@
+"""Pictures of the store are read once per reader; readings are kept raw, before any threshold."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datatools.console import progress
+from datatools.decode import Rejection, decode
+from datatools.ocr import OcrEngine, TextLine
+from eval.identity import canonical_json, identity
+from eval.store import Store
+
+__all__ = ["lines_from_json", "load_picture", "read_pictures", "register_reader"]
+
+_BATCH = 16
+
+
+def register_reader(store: Store, engine: OcrEngine) -> str:
+    """Enter a reader into the store. Its id is the hash of name, version, weights and settings."""
+    spec = {
+        "name": engine.name,
+        "version": engine.version,
+        "weights_digest": engine.weights_digest,
+        "settings": dict(engine.settings),
+    }
+    reader_id = identity(spec)
+    store.write("readers", [spec | {"reader_id": reader_id, "settings": canonical_json(spec["settings"])}])
+    return reader_id
+
+
+def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str]) -> str:
+    """Read every picture of these settings that this reader has not seen; returns the reader's id."""
+    reader_id = register_reader(store, engine)
+    unread = store.rows(
+        """SELECT DISTINCT sha256 FROM samples
+           WHERE status = 'done' AND setting_id IN (SELECT unnest(?)) AND sha256 NOT IN
+               (SELECT sha256 FROM readings WHERE reader_id = ?) ORDER BY sha256""",
+        [list(setting_ids), reader_id],
+    )
+    if unread:
+        with progress(f"reading pictures ({engine.name})", len(unread)) as advance:
+            for start in range(0, len(unread), _BATCH):
+                batch = [sha256 for (sha256,) in unread[start : start + _BATCH]]
+                store.write("readings", _read_batch(store, engine, reader_id, batch))
+                advance(len(batch))
+    return reader_id
+
+
+def load_picture(store: Store, sha256: str) -> npt.NDArray[np.uint8]:
+    """A picture of the store, (H, W, 3) uint8.
+
+    Raises:
+        Rejection: the file is gone or is no picture any more.
+    """
+    try:
+        data = store.picture_path(sha256).read_bytes()
+    except FileNotFoundError as error:
+        raise Rejection("missing", str(error)) from error
+    return decode(data)
+
+
+def lines_from_json(text: str | None) -> list[TextLine]:
+    """Text lines as they are kept in the store's `readings.lines`."""
+    return [
+        TextLine(tuple((x, y) for x, y in row["polygon"]), row["text"], row["confidence"])
+        for row in json.loads(text or "[]")
+    ]
+
+
+def _read_batch(store: Store, engine: OcrEngine, reader_id: str, batch: list[str]) -> list[dict[str, Any]]:
+    pictures, rows = {}, []
+    for sha256 in batch:
+        try:
+            pictures[sha256] = load_picture(store, sha256)
+        except Rejection as error:
+            rows.append(_row(sha256, reader_id, None, error.cause, None))
+    start = time.perf_counter()
+    readings = engine.read(list(pictures.values()))
+    seconds = (time.perf_counter() - start) / max(len(pictures), 1)
+    for sha256, lines in zip(pictures, readings, strict=True):
+        rows.append(_row(sha256, reader_id, lines, None, seconds))
+    return rows
+
+
+def _row(
+    sha256: str, reader_id: str, lines: list[TextLine] | None, cause: str | None, seconds: float | None
+) -> dict[str, Any]:
+    text = None if lines is None else json.dumps([asdict(line) for line in lines], ensure_ascii=False)
+    return {"sha256": sha256, "reader_id": reader_id, "lines": text, "cause": cause, "seconds": seconds}

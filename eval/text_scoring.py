@@ -1,0 +1,75 @@
+"""Stored readings -> counts per picture. Nothing is read again: another normaliser costs seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import pyarrow as pa
+
+from datatools.transcript import TranscriptSettings, transcription
+from eval.normalise import Normaliser
+from eval.pair_counts import PairCounts, count_pair, missing_counts
+from eval.protocol import Protocol, register_protocol
+from eval.reading import lines_from_json
+from eval.store import Store
+
+__all__ = ["count_texts"]
+
+_CELLS = """
+    SELECT s.setting_id, s.prompt_id, s.seed, p.txt, t.text AS reading
+    FROM samples s
+    JOIN settings USING (setting_id)
+    JOIN prompts p ON p.suite_id = settings.suite_id AND p.prompt_id = s.prompt_id
+    LEFT JOIN transcripts t
+        ON t.sha256 = s.sha256 AND s.status = 'done' AND t.reader_id = $reader AND t.assembly_id = $assembly
+    WHERE s.setting_id IN (SELECT unnest($settings))
+    ORDER BY ALL
+"""
+
+
+def count_texts(store: Store, protocol: Protocol, setting_ids: Sequence[str]) -> None:
+    """Count every expected picture of these settings under a protocol, missing ones as worst."""
+    register_protocol(store, protocol)
+    _assemble(store, protocol)
+    cells = store.frame(
+        _CELLS,
+        {"reader": protocol.reader_id, "assembly": protocol.assembly_id, "settings": list(setting_ids)},
+    )
+    if not cells.empty:
+        store.write_table("text_scores", _counted(cells, protocol))
+
+
+def _assemble(store: Store, protocol: Protocol) -> None:
+    """Join the lines of readings that were not joined under these rules yet."""
+    rows = store.rows(
+        """SELECT sha256, lines FROM readings WHERE reader_id = ? AND lines IS NOT NULL AND sha256 NOT IN
+               (SELECT sha256 FROM transcripts WHERE reader_id = ? AND assembly_id = ?)""",
+        [protocol.reader_id, protocol.reader_id, protocol.assembly_id],
+    )
+    # "any": the reader's own characters. A reading is not corrected towards what prompts may hold.
+    rules = TranscriptSettings(min_confidence=protocol.min_confidence, characters="any")
+    key = {"reader_id": protocol.reader_id, "assembly_id": protocol.assembly_id}
+    store.write(
+        "transcripts",
+        [
+            key | {"sha256": sha256, "text": transcription(lines_from_json(lines), rules)}
+            for sha256, lines in rows
+        ],
+    )
+
+
+def _counted(cells: pd.DataFrame, protocol: Protocol) -> pa.Table:
+    readings = [None if pd.isna(reading) else str(reading) for reading in cells["reading"]]
+    counts = [
+        _count(txt, reading, protocol.normaliser) for txt, reading in zip(cells["txt"], readings, strict=True)
+    ]
+    columns = dict(zip(PairCounts._fields, zip(*counts, strict=True), strict=True))
+    keys = {name: cells[name] for name in ("setting_id", "prompt_id", "seed")}
+    return pa.table(keys | {"protocol_id": [protocol.id] * len(cells), "reading": readings} | columns)
+
+
+def _count(txt: str, reading: str | None, normaliser: Normaliser) -> PairCounts:
+    if reading is None:
+        return missing_counts(txt, normaliser)
+    return count_pair(txt, reading, normaliser)
