@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -41,7 +41,7 @@ def load_samples(
     return [_sample(store, row) for row in chosen.to_dict("records")]
 
 
-def _sample(store: Store, row: dict[str, Any]) -> BoardSample:
+def _sample(store: Store, row: Mapping[Hashable, Any]) -> BoardSample:
     path = store.picture_path(row["sha256"])
     return BoardSample(
         setting_id=row["setting_id"],

@@ -17,6 +17,7 @@ from txtdiff.cascade import Cascade, Prompt, SamplerSettings, parse_sampler, sam
 __all__ = ["CascadeGenerator", "cascade_settings"]
 
 _ALWAYS_SHOWN = ("sampler", "n_steps", "guidance_txt", "guidance_capt")
+_OPTIONAL = ("dynamic_threshold", "guidance_rescale")
 
 
 class CascadeGenerator:
@@ -79,9 +80,7 @@ def _base_point(point: Mapping[str, Any], has_captions: bool) -> dict[str, Any]:
     capt = point["guidance_capt"] if point["guidance_capt"] is not None else guidance
     settings = {"sampler": sampler, "n_steps": n_steps, "guidance_txt": guidance}
     settings["guidance_capt"] = capt if has_captions else guidance
-    settings |= {
-        key: point[key] for key in ("dynamic_threshold", "guidance_rescale") if point[key] is not None
-    }
+    settings |= {key: point[key] for key in _OPTIONAL if point[key] is not None}
     if point["eta"] and sampler in ("ddim", "prk"):
         settings["eta"] = point["eta"]
     return settings

@@ -1,4 +1,4 @@
-"""CLIP scores of a setting's pictures: description, text and both apart, over embeddings kept in the store."""
+"""CLIP scores of a setting's pictures: description, text, both. Embeddings are kept in the store."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def _prompt(kind: str, txt: str, capt: str | None) -> str | None:
 def _score_kind(
     store: Store, scorer: ClipScorer, frame: pd.DataFrame, prompts: Sequence[str | None]
 ) -> tuple[Score, float | None]:
-    """Mean agreement over the pictures that have such a prompt, missing pictures as 0; and chance agreement."""
-    asked = frame.assign(prompt=prompts).dropna(subset="prompt")
+    """Mean agreement over pictures that have such a prompt, missing ones as 0; and agreement by chance."""
+    asked = frame.assign(prompt=list(prompts)).dropna(subset="prompt")
     if asked.empty:
         return Score(None, reason="no prompt of this suite has one", ranked=False), None
     made = asked[asked["status"] == "done"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pandas as pd
 from rapidfuzz.distance import Levenshtein
@@ -33,12 +34,11 @@ def confusions(counts: pd.DataFrame, n_most: int = 200) -> dict[str, list[tuple[
     if counts.empty:
         return {}
     read = counts[counts["reading"].fillna("") != ""]
-    return {
-        str(key): [
-            (*pair, n) for pair, n in count_confusions(zip(frame["txt"], frame["reading"], strict=True))
-        ][:n_most]
-        for key, frame in read.groupby("setting_id", sort=False)
-    }
+    found = {}
+    for key, frame in read.groupby("setting_id", sort=False):
+        most = count_confusions(zip(frame["txt"], frame["reading"], strict=True))[:n_most]
+        found[str(key)] = [(asked, answered, n) for (asked, answered), n in most]
+    return found
 
 
 def count_confusions(
@@ -57,7 +57,7 @@ def count_confusions(
 
 def _bins(frame: pd.DataFrame) -> list[LengthBin]:
     bins = []
-    for low, high in zip(_EDGES, _EDGES[1:], strict=False):
+    for low, high in pairwise(_EDGES):
         inside = frame[(frame["n_target"] >= low) & (frame["n_target"] < high)]
         if inside.empty:
             continue

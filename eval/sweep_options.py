@@ -34,6 +34,5 @@ class SweepOptions(Settings):
 
     def axes(self) -> dict[str, Sequence[Any]]:
         """Values by axis, in the order in which settings are made."""
-        names = ("sampler", "guidance", "guidance_capt", "eta")
-        names += ("dynamic_threshold", "guidance_rescale", "noise_level")
-        return {name: getattr(self, name) for name in names}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, tuple)}
