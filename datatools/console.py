@@ -119,7 +119,7 @@ def parse_count(text: str) -> int:
 
 def _parse_count_option(value: str) -> int:
     try:
-        return parse_count(value)
+        return parse_count(str(value))  # Typer hands over defaults unparsed
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
 

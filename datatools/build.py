@@ -1,0 +1,199 @@
+"""A folder of pictures -> a catalog: plan, read, commit, and go on where an earlier build stopped."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from datatools.captions import CaptionReport, import_captions
+from datatools.catalog import Catalog, open_catalog
+from datatools.config import BuildSettings
+from datatools.console import progress
+from datatools.errors import InputError
+from datatools.plan import Plan, make_plan, register_readers
+from datatools.record import Recorder
+from datatools.runner import LocalRunner
+from datatools.scan import Listing, scan
+from datatools.sidecars import write_sidecars
+from datatools.speak import SpeakingRule
+from datatools.texts import TxtReport, sync_texts, write_texts
+from datatools.worker import Outcome, WorkerSetup
+
+__all__ = ["BuildReport", "build_catalog"]
+
+
+@dataclass(slots=True)
+class BuildReport:
+    """What a build did and what stands in the catalog now."""
+
+    n_found: int = 0
+    n_unchanged: int = 0
+    n_read: int = 0
+    n_reused: int = 0
+    """Same bytes as a catalogued picture: its reading was taken over."""
+    n_removed: int = 0
+    """Rows whose file is gone."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failures that stand in the catalog, by cause, those of earlier builds included."""
+    n_given: int = 0
+    """Pictures whose own .txt speaks."""
+    txt: TxtReport | None = None
+    captions: list[CaptionReport] = field(default_factory=list)
+    shared_stems: dict[str, list[str]] = field(default_factory=dict)
+    """Stems that several pictures share, where the fork's form was asked for."""
+
+
+def build_catalog(
+    source: str | Path, catalog_path: str | Path, settings: BuildSettings | None = None, *, opener: str = ""
+) -> BuildReport:
+    """Read every picture of `source` that the catalog does not have yet.
+
+    Interrupting commits what is done; a second call continues. Nothing is lost but the batch in hand when the
+    process is killed.
+
+    Args:
+        source: folder with the pictures.
+        catalog_path: DuckDB file, made if it is not there.
+        settings: None for the defaults.
+        opener: "module:function" that opens readers in place of `open_engine`.
+
+    Raises:
+        InputError: source, catalog or a reader cannot be used; nothing was damaged.
+    """
+    settings = settings or BuildSettings()
+    if settings.overwrite_txt and settings.write_txt is None:
+        raise InputError("--overwrite-txt has no effect without --write-txt", "Give both.")
+    listing = scan(source)
+    with open_catalog(catalog_path, "write") as catalog:
+        _check_source(catalog, listing.root)
+        runner = LocalRunner(
+            WorkerSetup(settings.ocr, settings.limits, opener), settings.workers, settings.time_limit_s
+        )
+        try:
+            return _build(catalog, listing, settings, runner)
+        finally:
+            runner.stop()
+
+
+def _check_source(catalog: Catalog, root: str) -> None:
+    """One catalog, one source: another folder's files would look like all pictures gone and new ones come."""
+    before = catalog.info("source")
+    if before is not None and before != root and Path(before).exists():
+        raise InputError(
+            f"{catalog.path} is the catalog of {before}, not of {root}",
+            "Give each source a catalog of its own.",
+        )
+
+
+def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: LocalRunner) -> BuildReport:
+    readers = register_readers(catalog, runner.start())
+    rule = SpeakingRule(settings.speaker, settings.ocr, settings.transcript)
+    recorder = Recorder(catalog, _begin(catalog, listing, settings), readers, rule)
+    report = BuildReport(n_found=len(listing.images) + len(listing.unnamed))
+    outcome = "interrupted"
+    try:
+        recorder.commit_refused([(image, "bad_name", reason) for image, reason in listing.unnamed])
+        texts_changed = sync_texts(catalog, listing, overrule=settings.overwrite_txt)
+        plan = make_plan(catalog, listing, readers, settings)
+        report.n_unchanged = plan.n_unchanged
+        _respeak(recorder, texts_changed)
+        _read(recorder, plan, settings, runner, report)
+        recorder.remove(plan.vanished)
+        report.n_removed = plan.vanished.num_rows
+        outcome = "finished"
+    finally:
+        # Also after an interruption: what is in the catalog by now is whole, and so are the files made from
+        # it.
+        _finish(catalog, listing, settings, report)
+        _end(catalog, recorder.build, outcome, report)
+    return report
+
+
+def _begin(catalog: Catalog, listing: Listing, settings: BuildSettings) -> int:
+    build = int(catalog.value("SELECT COALESCE(max(build), 0) + 1 FROM store.builds"))
+    row = {
+        "build": build,
+        "started_at": datetime.now(UTC).replace(tzinfo=None),
+        "outcome": "running",
+        "source": listing.root,
+        "settings": json.dumps(asdict(settings), default=str),
+        "program": _program(),
+        "n_found": len(listing.images) + len(listing.unnamed),
+    }
+    with catalog.transaction():
+        catalog.set_info("source", listing.root)
+        catalog.append("builds", catalog.table("builds", [row]))
+    return build
+
+
+def _program() -> str:
+    try:
+        return f"txtdiff {importlib.metadata.version('txtdiff')}"
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "txtdiff, not installed"
+
+
+def _respeak(recorder: Recorder, texts_changed: Sequence[str]) -> None:
+    """Derive again what depends on a .txt that changed, or everything when the rule has changed."""
+    rule = json.dumps(asdict(recorder.rule))
+    keys = list(texts_changed)
+    if recorder.catalog.info("rule") != rule:
+        keys = recorder.catalog.arrow("SELECT key FROM store.pictures ORDER BY key")["key"].to_pylist()
+    for i in range(0, len(keys), 10_000):
+        recorder.respeak(keys[i : i + 10_000])
+    recorder.catalog.set_info("rule", rule)
+
+
+def _read(
+    recorder: Recorder, plan: Plan, settings: BuildSettings, runner: LocalRunner, report: BuildReport
+) -> None:
+    batch: list[Outcome] = []
+    n_failed, committed_at = 0, time.monotonic()
+    with progress("reading pictures", plan.todo.num_rows) as advance:
+        try:
+            for outcomes in runner.run(plan.chunks(settings.chunk_pictures)):
+                batch += outcomes
+                n_failed += sum(outcome.cause is not None for outcome in outcomes)
+                advance(len(outcomes), f"{n_failed} failed" if n_failed else "")
+                late = time.monotonic() - committed_at > settings.commit_every_s
+                if late or len(batch) >= settings.commit_pictures:
+                    _commit(recorder, batch, report)
+                    batch, committed_at = [], time.monotonic()
+        finally:
+            _commit(recorder, batch, report)
+
+
+def _commit(recorder: Recorder, batch: Sequence[Outcome], report: BuildReport) -> None:
+    if not batch:
+        return
+    recorder.commit(batch)
+    report.n_reused += sum(outcome.reused for outcome in batch)
+    report.n_read += sum(outcome.cause is None and not outcome.reused for outcome in batch)
+
+
+def _finish(catalog: Catalog, listing: Listing, settings: BuildSettings, report: BuildReport) -> None:
+    found = Path(listing.root) / "captions.jsonl"
+    report.captions = import_captions(catalog, [*([found] if found.is_file() else []), *settings.captions])
+    if settings.write_txt is not None:
+        report.txt = write_texts(catalog, listing.root, settings.write_txt, overwrite=settings.overwrite_txt)
+    report.shared_stems = write_sidecars(catalog, settings.sidecars)
+    rows = catalog.arrow("SELECT cause, count(*) AS n FROM failures GROUP BY cause").to_pylist()
+    report.failures = Counter({row["cause"]: row["n"] for row in rows})
+    report.n_given = int(catalog.value("SELECT count(*) FROM store.spoken WHERE source = 'given'"))
+
+
+def _end(catalog: Catalog, build: int, outcome: str, report: BuildReport) -> None:
+    catalog.execute(
+        """UPDATE store.builds SET finished_at = ?, outcome = ?, n_unchanged = ?, n_read = ?, n_reused = ?,
+        n_failed = ?, n_removed = ? WHERE build = ?""",
+        [
+            *(datetime.now(UTC).replace(tzinfo=None), outcome, report.n_unchanged, report.n_read),
+            *(report.n_reused, sum(report.failures.values()), report.n_removed, build),
+        ],
+    )

@@ -1,0 +1,75 @@
+"""Captions from wherever they are, into the catalog: the fork's JSON, JSON Lines, or Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datatools.catalog import Catalog
+from datatools.errors import InputError
+from datatools.keys import check_key
+from datatools.sidecars import Matched, Sidecar, match_keys, read_sidecar
+
+__all__ = ["CaptionReport", "import_captions", "read_captions"]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionReport:
+    """What a caption file brought."""
+
+    path: Path
+    n_pictures: int
+    n_captions: int
+    matched: Matched
+
+
+def read_captions(path: Path) -> Sidecar:
+    """Captions of a file by key or stem; a Parquet file has columns key and caption or captions.
+
+    Raises:
+        InputError: the file cannot be read or has another form.
+    """
+    if path.suffix.lower() != ".parquet":
+        return read_sidecar(path, "captions")
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {error}", "Check the file.") from error
+    column = next((name for name in ("captions", "caption") if name in table.column_names), None)
+    if column is None or "key" not in table.column_names:
+        raise InputError(f"{path} has no columns key and caption", f"It has {', '.join(table.column_names)}.")
+    values: dict[str, Any] = {}
+    for key, value in zip(table["key"].to_pylist(), table[column].to_pylist(), strict=True):
+        check_key(key)
+        values.setdefault(key, []).extend(_as_list(value))
+    return Sidecar("jsonl", values)
+
+
+def import_captions(catalog: Catalog, paths: Iterable[Path]) -> list[CaptionReport]:
+    """Bring caption files into the catalog; what an earlier build took from the same file is replaced."""
+    keys = catalog.arrow("SELECT key FROM store.pictures")["key"].to_pylist()
+    reports = []
+    for path in paths:
+        matched = match_keys(read_captions(path), keys)
+        source = str(path.resolve())
+        rows = [
+            {"key": key, "caption": caption, "position": position, "source": source}
+            for key, value in sorted(matched.values.items())
+            for position, caption in enumerate(_as_list(value))
+        ]
+        with catalog.transaction():
+            catalog.delete("captions", pa.table({"source": [source]}))
+            catalog.append("captions", catalog.table("captions", rows))
+        reports.append(CaptionReport(path, len(matched.values), len(rows), matched))
+    return reports
+
+
+def _as_list(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [caption for caption in value if caption is not None]

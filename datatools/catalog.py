@@ -1,0 +1,210 @@
+"""The catalog: one DuckDB file with documented views, one writer, Arrow in and out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from datatools.errors import InputError
+from datatools.schema import SCHEMA_VERSION, TABLES, VIEWS
+
+__all__ = ["Catalog", "open_catalog", "query_catalog"]
+
+
+class Catalog:
+    """An open catalog. Reading: `frame` and `arrow`. Writing is for one process, in transactions.
+
+    Args:
+        path: the DuckDB file.
+        connection: an open connection to it.
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self._db = connection
+
+    def frame(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> pd.DataFrame:
+        """The result of a query as a pandas frame. Values go in `params`, never into the text."""
+        frame: pd.DataFrame = self._db.sql(sql, params=params).df()
+        return frame
+
+    def arrow(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        return self._db.sql(sql, params=params).to_arrow_table()
+
+    def batches(self, sql: str, n_rows: int = 10_000) -> Iterator[pa.RecordBatch]:
+        """The result of a query piece by piece, on a cursor of its own: memory stays flat."""
+        with self._db.cursor() as cursor:
+            yield from cursor.sql(sql).fetch_record_batch(n_rows)
+
+    def value(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> Any:
+        """The first column of the first row, None without rows."""
+        rows = self._db.execute(sql, params).fetchall()
+        return rows[0][0] if rows else None
+
+    def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> None:
+        """Run a statement for its effect."""
+        self._db.execute(sql, params)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the block is in the file, or nothing of it."""
+        self._db.begin()
+        try:
+            yield
+        except BaseException:
+            self._db.rollback()
+            raise
+        self._db.commit()
+
+    @contextmanager
+    def given(self, name: str, rows: pa.Table) -> Iterator[None]:
+        """`rows` can be queried as `name` inside the block."""
+        self._db.register(name, rows)
+        try:
+            yield
+        finally:
+            self._db.unregister(name)
+
+    def table(self, name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
+        """`rows` as an Arrow table with the columns and types of the stored table `name`."""
+        schema = self.arrow(f"SELECT * FROM store.{name} LIMIT 0").schema
+        return pa.Table.from_pylist(list(rows), schema=schema)
+
+    def append(self, name: str, rows: pa.Table) -> None:
+        """Add `rows` to the stored table `name`."""
+        with self.given("given_rows", rows):
+            self._db.execute(f"INSERT INTO store.{name} BY NAME SELECT * FROM given_rows")
+
+    def delete(self, name: str, keys: pa.Table) -> None:
+        """Delete from the stored table `name` what equals a row of `keys` in all of its columns."""
+        match = " AND ".join(f"stored.{column} = given_keys.{column}" for column in keys.column_names)
+        with self.given("given_keys", keys):
+            self._db.execute(f"DELETE FROM store.{name} AS stored USING given_keys WHERE {match}")
+
+    def info(self, name: str) -> str | None:
+        """A remembered fact about the catalog."""
+        found = self.value("SELECT value FROM store.info WHERE name = ?", [name])
+        return None if found is None else str(found)
+
+    def set_info(self, name: str, value: str) -> None:
+        """Remember a fact about the catalog."""
+        self._db.execute("DELETE FROM store.info WHERE name = ?", [name])
+        self._db.execute("INSERT INTO store.info VALUES (?, ?)", [name, value])
+
+    def close(self) -> None:
+        """Close the file; afterwards other processes may write it."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_catalog(path: str | Path, mode: Literal["read", "write"] = "read") -> Catalog:
+    """Open a catalog; `write` creates it where there is none.
+
+    Raises:
+        InputError: no such file, not a catalog, another schema version, or in use by another process.
+    """
+    path = Path(path)
+    if mode == "write" and not path.exists():
+        _create(path)
+    if not path.is_file():
+        raise InputError(f"there is no catalog {path}", "Make one with `datatools build-catalog`.")
+    catalog = Catalog(path, _connect(path, read_only=mode == "read"))
+    try:
+        _check_version(catalog)
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog
+
+
+def query_catalog(path: str | Path, sql: str) -> pa.Table:
+    """Run a user's own query: read-only, no files, no network, no extensions, no change of settings.
+
+    Raises:
+        InputError: the catalog cannot be opened, or the query is refused or wrong.
+    """
+    open_catalog(path).close()
+    safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
+    try:
+        with duckdb.connect(str(path), read_only=True, config=safe) as db:
+            return db.sql(sql).to_arrow_table()
+    except duckdb.Error as error:
+        raise InputError(f"the query cannot be run: {error}") from error
+
+
+def _create(path: Path) -> None:
+    """Lay tables and views in a new file and give it its name last: a kill leaves no half catalog."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    with _exclusive(draft.with_suffix(".lock")):
+        for leftover in (draft, draft.with_name(draft.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        if path.exists():  # somebody else was quicker
+            return
+        with duckdb.connect(str(draft)) as db:
+            db.execute(TABLES)
+            for name, sql in VIEWS.items():
+                db.execute(f"CREATE VIEW {name} AS {sql}")
+            db.execute("INSERT INTO store.info VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+        draft.rename(path)
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent} cannot be written: {error.strerror}", "Choose another place."
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        db = duckdb.connect(str(path), read_only=read_only)
+    except duckdb.Error as error:
+        if "lock" in str(error).lower():
+            raise InputError(f"{path} is being written by another process", "Wait for it to end.") from error
+        raise InputError(
+            f"{path} cannot be opened as a catalog: {error}", "Is it the file that build-catalog wrote?"
+        ) from error
+    # Progress is drawn by us; row order of a bulk load is nobody's promise here.
+    db.execute("SET enable_progress_bar = false")
+    return db
+
+
+def _check_version(catalog: Catalog) -> None:
+    try:
+        found = catalog.info("schema_version")
+    except duckdb.Error as error:
+        raise InputError(
+            f"{catalog.path} is a DuckDB file, but not a catalog", "Give the file that build-catalog wrote."
+        ) from error
+    if found != str(SCHEMA_VERSION):
+        raise InputError(
+            f"{catalog.path} has schema version {found}, this program reads version {SCHEMA_VERSION}",
+            "Build the catalog again into a new file, or use the program version that wrote it.",
+        )

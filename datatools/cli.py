@@ -1,0 +1,186 @@
+"""The command `datatools`. No logic: options in, one call, what it says out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from datatools.build import build_catalog
+from datatools.catalog import open_catalog, query_catalog
+from datatools.config import BuildSettings, Speaker
+from datatools.console import EXIT_SOME_FAILED, count_option, messages, run_app
+from datatools.decode import CAUSES, Limits
+from datatools.flags import OptionalValues, flags
+from datatools.listing import csv_lines, jsonl_lines, table_lines
+from datatools.stats import catalog_stats, draw_stats
+from datatools.summary import tell_report
+from datatools.synth import PROFILES, SynthOptions, make_pictures
+from datatools.transcript import TranscriptSettings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="From any pile of pictures to a catalog of transcriptions, text boxes, scales and captions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CatalogFile = Annotated[Path, typer.Option("--catalog", metavar="FILE", help="The catalog, a DuckDB file.")]
+_DEFAULTS = BuildSettings()
+
+
+class _BuildCommand(OptionalValues):
+    optional = {  # noqa: RUF012 - constant
+        "--write-txt": lambda word: True,
+        "--retry": lambda word: set(word.split(",")) <= set(CAUSES),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildFlags:
+    """Options of build-catalog; what they mean stands at BuildSettings."""
+
+    ocr: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Reader; repeat it for several. Default: rapidocr."),
+    ] = None
+    speaker: Annotated[Speaker, typer.Option(help="Which of several readers speaks.")] = "first"
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = _DEFAULTS.workers
+    write_txt: Annotated[
+        str | None, typer.Option(metavar="[DIR]", help="Write .txt files beside the pictures, or below DIR.")
+    ] = None
+    overwrite_txt: Annotated[
+        bool, typer.Option("--overwrite-txt", help="Write over .txt files of yours too; copies are kept.")
+    ] = False
+    sidecars: Annotated[Literal["jsonl", "fork"], typer.Option(help="Form of the sidecar files.")] = "jsonl"
+    captions: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines, the fork's JSON, or Parquet.")
+    ] = None
+    retry: Annotated[
+        str | None,
+        typer.Option(metavar="[CAUSE,…]", help="Try failures again: all, or those of these causes."),
+    ] = None
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Lines below it stay out of transcription and safebox.")
+    ] = _DEFAULTS.transcript.min_confidence
+    characters: Annotated[
+        Literal["printable", "any"],
+        typer.Option(help="printable: ASCII, other characters folded or left out."),
+    ] = _DEFAULTS.transcript.characters
+    time_limit: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="What one picture may take.")
+    ] = _DEFAULTS.time_limit_s
+    max_pixels: int = count_option(Limits().max_pixels, "Pictures with more pixels are not decoded.")
+
+    def settings(self) -> BuildSettings:
+        """What the build takes."""
+        return BuildSettings(
+            ocr=tuple(self.ocr or _DEFAULTS.ocr),
+            speaker=self.speaker,
+            transcript=TranscriptSettings(min_confidence=self.min_confidence, characters=self.characters),
+            limits=Limits(max_pixels=self.max_pixels),
+            time_limit_s=self.time_limit,
+            workers=self.workers,
+            retry=None if self.retry is None else tuple(filter(None, self.retry.split(","))),
+            write_txt=None
+            if self.write_txt is None
+            else Path(self.write_txt)
+            if self.write_txt
+            else "beside",
+            overwrite_txt=self.overwrite_txt,
+            sidecars=self.sidecars,
+            captions=tuple(self.captions or ()),
+        )
+
+
+@app.command("build-catalog", cls=_BuildCommand)
+@flags(BuildFlags)
+def build_catalog_command(
+    source: Annotated[Path, typer.Argument(help="Folder with the pictures, read recursively.")],
+    catalog: CatalogFile,
+    flags: BuildFlags,
+) -> None:
+    """Read the text of every picture in a folder into a catalog; run it again to go on."""
+    report = build_catalog(source, catalog, flags.settings())
+    tell_report(report, catalog)
+    if report.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthFlags:
+    """Options of synth; what they mean stands at SynthOptions."""
+
+    n: int = count_option(SynthOptions().n, "How many pictures.")
+    size: Annotated[int, typer.Option(metavar="PX", help="Width and height.")] = SynthOptions().size_px
+    seed: Annotated[int, typer.Option(help="The same seed makes the same pictures.")] = 0
+    profile: Annotated[str, typer.Option(help=f"Kind of pictures: {', '.join(PROFILES)}.")] = "plain"
+    split: Annotated[
+        Literal["all", "train", "test-words", "test-fonts", "test"],
+        typer.Option(help="Which words and fonts; test: neither is in train."),
+    ] = "all"
+    fonts: Annotated[Path | None, typer.Option(metavar="DIR", help="Use the fonts in this folder.")] = None
+    write_txt: Annotated[bool, typer.Option("--write-txt", help="Also a .txt beside each picture.")] = False
+
+    def options(self) -> SynthOptions:
+        """What the maker takes."""
+        return SynthOptions(
+            n=self.n,
+            size_px=self.size,
+            seed=self.seed,
+            profile=self.profile,
+            split=self.split,
+            fonts_dir=None if self.fonts is None else str(self.fonts),
+            write_txt=self.write_txt,
+        )
+
+
+@app.command("synth")
+@flags(SynthFlags)
+def synth_command(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    flags: SynthFlags,
+) -> None:
+    """Make pictures whose text, boxes and captions are known exactly."""
+    n_made = make_pictures(out, flags.options())
+    messages.print(f"{n_made} pictures, captions.jsonl and truth.jsonl are in {out}", markup=False)
+
+
+@app.command("stats")
+def stats_command(
+    catalog: CatalogFile,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Known texts, as synth writes them. Default: truth.jsonl of the source."
+        ),
+    ] = None,
+) -> None:
+    """Count and draw what is in a catalog, and the readers' recall where the truth is known."""
+    with open_catalog(catalog) as opened:
+        for line in draw_stats(catalog_stats(opened, truth)):
+            typer.echo(line)
+
+
+@app.command("query")
+def query_command(
+    sql: Annotated[str, typer.Argument(help="One statement; views are listed in docs/data-formats.md.")],
+    catalog: CatalogFile,
+    form: Annotated[
+        Literal["table", "csv", "jsonl"], typer.Option("--format", help="How to print.")
+    ] = "table",
+) -> None:
+    """Ask a catalog in SQL: read-only, without access to files or network."""
+    result = query_catalog(catalog, sql)
+    printers: dict[str, Any] = {"table": table_lines, "csv": csv_lines, "jsonl": jsonl_lines}
+    for line in printers[form](result):
+        typer.echo(line)
+
+
+def main() -> None:
+    """Entry point."""
+    run_app(app)

@@ -1,0 +1,62 @@
+"""Settings of a build."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from datatools.decode import CAUSES, Limits
+from datatools.errors import InputError, suggest
+from datatools.transcript import TranscriptSettings
+
+__all__ = ["BuildSettings", "Speaker"]
+
+Speaker = Literal["first", "confident", "agreeing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """How a catalog is built. Nothing here changes what a reader sees; readers have settings of their own."""
+
+    ocr: tuple[str, ...] = ("rapidocr",)
+    """Readers by name, in order of preference."""
+    speaker: Speaker = "first"
+    """Which reader speaks where several have read: the first named, the most confident one, or the one that
+    agrees most with the others."""
+    transcript: TranscriptSettings = field(default_factory=TranscriptSettings)
+    """Which lines make up transcription and safebox."""
+    limits: Limits = field(default_factory=Limits)
+    """What a picture may cost before it is decoded."""
+    time_limit_s: float = 60.0
+    """Seconds one picture may take, decoding and reading together."""
+    workers: int = os.cpu_count() or 1
+    """Processes that read."""
+    chunk_pictures: int = 8
+    """Pictures a worker takes at a time."""
+    commit_pictures: int = 128
+    """Pictures in one commit: what a kill can cost."""
+    commit_every_s: float = 10.0
+    """Seconds after which a commit is made even if fewer pictures are done."""
+    retry: tuple[str, ...] | None = None
+    """Causes of failures to try again; None: none, (): all."""
+    write_txt: Literal["beside"] | Path | None = None
+    """Write transcriptions as .txt: beside the pictures, or into a tree of their own below a folder."""
+    overwrite_txt: bool = False
+    """Write over .txt files that we did not write; each is kept as .txt.orig."""
+    sidecars: Literal["jsonl", "fork"] = "jsonl"
+    """Form of safeboxes.jsonl and px_scales.jsonl."""
+    captions: tuple[Path, ...] = ()
+    """Caption files beside the source's own captions.jsonl."""
+
+    def __post_init__(self) -> None:
+        if not self.ocr or len(set(self.ocr)) != len(self.ocr):
+            raise InputError("each reader can be named once, and at least one is needed", "Check --ocr.")
+        for cause in self.retry or ():
+            if cause not in CAUSES:
+                remedy = suggest(cause, CAUSES) or f"Causes are {', '.join(CAUSES)}."
+                raise InputError(f"there is no cause '{cause}'", remedy)
+        for name in ("time_limit_s", "workers", "chunk_pictures", "commit_pictures"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} must be more than 0")

@@ -1,0 +1,174 @@
+"""Bytes of a stranger's picture -> pixels, or a Rejection that names its cause.
+
+Everything is checked on the header first: format, size in pixels, size in bytes. Only then are pixels
+decoded. The trainer decodes with the same function, so a coordinate in a catalog means the same pixel
+everywhere.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["CAUSES", "FORMATS", "Cause", "Limits", "Rejection", "decode", "read_size_px"]
+
+Cause = Literal[
+    "missing",  # listed, but gone when it was opened
+    "unreadable",  # the file system or the remote store refused it
+    "bad_name",  # the file name is not valid Unicode, or two files share it after normalisation
+    "empty",  # zero bytes
+    "too_many_bytes",  # more bytes than the limit
+    "unknown_format",  # none of FORMATS, whatever the extension says
+    "too_many_pixels",  # the header announces more pixels than the limit
+    "too_small",  # the shorter edge is below the limit
+    "truncated",  # the data end before the picture does
+    "corrupt",  # the decoder gave up
+    "out_of_memory",  # decoding or reading asked for more memory than there is
+    "timeout",  # decoding and reading took longer than the limit
+    "crashed",  # the worker process died on this picture
+    "reader_error",  # the reader raised an error on this picture
+    "bad_txt",  # the picture is fine, but its own .txt is not UTF-8 text or belongs to two pictures
+]
+"""Every reason why something about a picture could not be used. The list is closed."""
+
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""Formats that are opened. The list is short because every further decoder is further attack surface."""
+
+_MAX_DETAIL = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a picture may cost before its pixels are decoded."""
+
+    max_bytes: int = 128 * 2**20
+    """Largest file, in bytes."""
+    max_pixels: int = 64_000_000
+    """Largest width x height, in pixels. At most Pillow's own bomb threshold, 89,478,485."""
+    min_edge_px: int = 8
+    """Shortest edge, in pixels: below this no letter can be read or drawn."""
+
+
+class Rejection(Exception):  # noqa: N818 - an expected outcome, not an error of the program
+    """A picture that cannot be used.
+
+    Args:
+        cause: one of CAUSES.
+        detail: what exactly was found, at most 200 characters.
+    """
+
+    def __init__(self, cause: Cause, detail: str = "") -> None:
+        super().__init__(cause, detail[:_MAX_DETAIL])
+        self.cause: Cause = cause
+        self.detail = detail[:_MAX_DETAIL]
+
+
+def decode(data: bytes, limits: Limits = Limits()) -> np.ndarray:
+    """Pixels of a picture, (H, W, 3) uint8 RGB: first frame, EXIF orientation applied, alpha over white.
+
+    Args:
+        data: the file's bytes.
+        limits: checked against the byte count and the header before anything is decoded.
+
+    Raises:
+        Rejection: with its cause, for every file that cannot be decoded whole.
+    """
+    image = _open(data, limits)
+    try:
+        image.load()
+        # Orientation comes after loading: Pillow reads a PNG's EXIF chunk only then.
+        image = _orient(image)
+        return np.ascontiguousarray(_to_rgb(image), dtype=np.uint8)
+    except MemoryError as error:
+        raise Rejection("out_of_memory", f"{image.width}x{image.height}") from error
+    except Image.DecompressionBombError as error:
+        raise Rejection("too_many_pixels", str(error)) from error
+    except Exception as error:  # Pillow's decoders raise nearly any type on hostile data
+        raise Rejection(_cause_of(error), f"{type(error).__name__}: {error}") from error
+
+
+def read_size_px(data: bytes, limits: Limits = Limits()) -> tuple[int, int]:
+    """(width, height) that `decode` would return, from the header alone."""
+    image = _open(data, limits)
+    turned = _orientation(image) in (5, 6, 7, 8)
+    return (image.height, image.width) if turned else (image.width, image.height)
+
+
+def _open(data: bytes, limits: Limits) -> Image.Image:
+    if not data:
+        raise Rejection("empty")
+    if len(data) > limits.max_bytes:
+        raise Rejection("too_many_bytes", f"{len(data)} bytes, limit {limits.max_bytes}")
+    try:
+        image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise Rejection("unknown_format", f"begins with {data[:8].hex(' ')}") from error
+    except Image.DecompressionBombError as error:
+        raise Rejection("too_many_pixels", str(error)) from error
+    except MemoryError as error:
+        raise Rejection("out_of_memory", "while reading the header") from error
+    except Exception as error:
+        raise Rejection(_cause_of(error), f"{type(error).__name__}: {error}") from error
+    n_pixels = image.width * image.height
+    if n_pixels > limits.max_pixels:
+        raise Rejection("too_many_pixels", f"{image.width}x{image.height}, limit {limits.max_pixels} pixels")
+    if min(image.size) < limits.min_edge_px:
+        raise Rejection("too_small", f"{image.width}x{image.height}, limit {limits.min_edge_px} px an edge")
+    return image
+
+
+def _cause_of(error: Exception) -> Cause:
+    # Pillow has no exception type of its own for truncation; its messages are what there is.
+    text = str(error).lower()
+    truncated = isinstance(error, (EOFError, struct.error)) or "truncated" in text or "not enough" in text
+    return "truncated" if truncated else "corrupt"
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation tag (274) -> how to turn the stored pixels upright (EXIF 2.32, 4.6.4)."""
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(274, 1)
+    except Exception:  # broken metadata around good pixels: the picture counts, the metadata does not
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _orient(image: Image.Image) -> Image.Image:
+    # Not ImageOps.exif_transpose: it rewrites the whole EXIF block and fails where only the block is broken.
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+        return _from_deep(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit (and float) grey to 8 bits by scale; Pillow's own conversion clips at 255 instead."""
+    values = np.asarray(image, dtype=np.float64)
+    top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+    return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8))

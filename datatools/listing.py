@@ -1,0 +1,50 @@
+"""Rows of a query as lines of text: aligned columns, CSV, JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from datatools.console import plain
+
+__all__ = ["csv_lines", "jsonl_lines", "table_lines"]
+
+_MAX_CHARS = 60  # a cell of the aligned form; the other forms print everything
+
+
+def table_lines(table: pa.Table) -> Iterator[str]:
+    """Aligned columns; long values are cut, newlines shown as \\n, control characters replaced."""
+    rows = [[_cell(value) for value in row.values()] for row in table.to_pylist()]
+    header = [plain(name) for name in table.column_names]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, ["-" * width for width in widths], *rows):
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def csv_lines(table: pa.Table) -> Iterator[str]:
+    """RFC 4180 with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.column_names)
+    writer.writerows(row.values() for row in table.to_pylist())
+    yield text.getvalue().removesuffix("\n")
+
+
+def jsonl_lines(table: pa.Table) -> Iterator[str]:
+    """One JSON object a row."""
+    for row in table.to_pylist():
+        yield json.dumps(row, ensure_ascii=False, default=str)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = (
+        f"{value:.6g}" if isinstance(value, float) else str(value).replace("\n", "\\n").replace("\t", "\\t")
+    )
+    return plain(text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…")

@@ -1,0 +1,200 @@
+"""Outcomes -> rows: one transaction per batch, and the transcriptions that follow from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from datatools.catalog import Catalog
+from datatools.decode import Cause
+from datatools.ocr import TextLine
+from datatools.scan import ImageRef
+from datatools.speak import SpeakingRule, speak
+from datatools.worker import Outcome
+
+__all__ = ["Recorder"]
+
+_PICTURE_TABLES = ("pictures", "readings", "spoken", "texts", "px_scales", "captions")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Writes what a build finds.
+
+    Attributes:
+        catalog: open for writing.
+        build: number of this build.
+        readers: numbers of the readers by name.
+        rule: who speaks.
+    """
+
+    catalog: Catalog
+    build: int
+    readers: dict[str, int]
+    rule: SpeakingRule
+
+    def commit(self, outcomes: Sequence[Outcome]) -> None:
+        """Put a batch of outcomes into the catalog, all or nothing."""
+        with self.catalog.transaction():
+            outcomes = [*self._resolve_reused(outcomes)]
+            self._replace_pictures(outcomes)
+            self._replace_readings(outcomes)
+            self._speak([outcome.task.image.key for outcome in outcomes])
+
+    def commit_refused(self, refused: Sequence[tuple[ImageRef, Cause, str]]) -> None:
+        """Rows for files that never became a task; rows of the same key are replaced."""
+        rows = [self._picture_row(image, cause=cause, detail=detail) for image, cause, detail in refused]
+        with self.catalog.transaction():
+            self.catalog.delete("pictures", _keys([row["key"] for row in rows]))
+            self.catalog.append("pictures", self.catalog.table("pictures", rows))
+
+    def respeak(self, keys: Sequence[str]) -> None:
+        """Derive the transcriptions of `keys` again: their .txt or the rule has changed."""
+        with self.catalog.transaction():
+            self._speak(keys)
+
+    def remove(self, keys: pa.Table) -> None:
+        """Forget pictures whose files are gone."""
+        with self.catalog.transaction():
+            for table in _PICTURE_TABLES:
+                self.catalog.delete(table, keys)
+
+    def _resolve_reused(self, outcomes: Sequence[Outcome]) -> Iterable[Outcome]:
+        """Fill in the facts and lines of pictures whose bytes stand under another key."""
+        digests = sorted({outcome.sha256 for outcome in outcomes if outcome.reused and outcome.sha256})
+        if not digests:
+            return outcomes
+        found = self.catalog.arrow(
+            """SELECT sha256, phash, width_px, height_px, engine, lines
+            FROM store.pictures JOIN store.readings USING (key) JOIN store.readers USING (reader)
+            WHERE sha256 IN (SELECT unnest($digests)) AND status = 'ok' AND list_contains($readers, reader)
+            QUALIFY row_number() OVER (PARTITION BY sha256, reader ORDER BY key) = 1""",
+            {"digests": digests, "readers": list(self.readers.values())},
+        ).to_pylist()
+        by_digest: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in found:
+            by_digest[row["sha256"]].append(row)
+        return [_filled(outcome, by_digest[outcome.sha256 or ""]) for outcome in outcomes]
+
+    def _replace_pictures(self, outcomes: Sequence[Outcome]) -> None:
+        rows = [self._outcome_row(outcome) for outcome in outcomes]
+        old = _keys([outcome.task.image.key for outcome in outcomes if outcome.task.state != "new"])
+        table = self.catalog.table("pictures", rows)
+        if old.num_rows:
+            table = self._keep_facts(table, outcomes)
+            self.catalog.delete("pictures", old)
+        self.catalog.append("pictures", table)
+
+    def _keep_facts(self, table: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
+        """A further reader that fails does not make us forget what the picture is."""
+        same = _keys([o.task.image.key for o in outcomes if o.task.state == "same"])
+        facts = ("sha256", "phash", "width_px", "height_px")
+        merged = ", ".join(f"COALESCE(new.{name}, old.{name}) AS {name}" for name in facts)
+        with self.catalog.given("given_new", table), self.catalog.given("given_same", same):
+            return self.catalog.arrow(
+                f"""SELECT new.* REPLACE ({merged}) FROM given_new AS new LEFT JOIN (
+                    FROM store.pictures WHERE key IN (SELECT key FROM given_same)) AS old USING (key)"""
+            )
+
+    def _replace_readings(self, outcomes: Sequence[Outcome]) -> None:
+        changed = _keys([o.task.image.key for o in outcomes if o.task.state == "changed"])
+        if changed.num_rows:
+            self.catalog.delete("readings", changed)
+        again = [(o.task.image.key, name) for o in outcomes if o.task.state == "same" for name in o.readings]
+        if again:
+            self._delete_readings(again)
+        rows = [
+            {
+                "key": o.task.image.key,
+                "reader": self.readers[name],
+                "build": self.build,
+                "lines": _rows(lines),
+            }
+            for o in outcomes
+            for name, lines in o.readings.items()
+        ]
+        self.catalog.append("readings", self.catalog.table("readings", rows))
+
+    def _delete_readings(self, keys_and_engines: Sequence[tuple[str, str]]) -> None:
+        """Delete what any version of the named readers said of the pictures."""
+        keys, engines = zip(*keys_and_engines, strict=True)
+        with self.catalog.given("given_again", pa.table({"key": keys, "engine": engines})):
+            readers = self.catalog.arrow(
+                "SELECT key, reader FROM given_again JOIN store.readers USING (engine)"
+            )
+        self.catalog.delete("readings", readers)
+
+    def _speak(self, keys: Sequence[str]) -> None:
+        table = _keys(keys)
+        with self.catalog.given("given_speaking", table):
+            readings = self.catalog.arrow(
+                """SELECT key, engine, lines FROM store.readings JOIN store.readers USING (reader)
+                WHERE key IN (SELECT key FROM given_speaking)"""
+            ).to_pylist()
+            texts = self.catalog.arrow(
+                """SELECT key, text FROM store.texts
+                WHERE origin = 'given' AND key IN (SELECT key FROM given_speaking)"""
+            ).to_pylist()
+        given = {row["key"]: row["text"] for row in texts}
+        lines: dict[str, dict[str, list[TextLine]]] = defaultdict(dict)
+        for row in readings:
+            lines[row["key"]][row["engine"]] = _lines(row["lines"])
+        spoken = [speak(key, given.get(key), lines[key], self.rule) for key in keys]
+        self.catalog.delete("spoken", table)
+        self.catalog.append("spoken", self.catalog.table("spoken", [row for row in spoken if row]))
+
+    def _outcome_row(self, outcome: Outcome) -> dict[str, Any]:
+        facts = {name: getattr(outcome, name) for name in ("sha256", "phash", "width_px", "height_px")}
+        row = self._picture_row(outcome.task.image, cause=outcome.cause, detail=outcome.detail)
+        return row | facts | {"n_attempts": outcome.task.n_attempts + 1 if outcome.cause else 0}
+
+    def _picture_row(self, image: ImageRef, *, cause: Cause | None, detail: str) -> dict[str, Any]:
+        return {
+            "key": image.key,
+            "uri": image.uri,
+            "size_bytes": image.size_bytes,
+            "mtime_ns": image.mtime_ns,
+            "status": "failed" if cause else "ok",
+            "cause": cause,
+            "detail": detail or None,
+            "n_attempts": 1 if cause else 0,
+            "build": self.build,
+        }
+
+
+def _keys(keys: Sequence[str]) -> pa.Table:
+    return pa.table({"key": pa.array(keys, pa.string())})
+
+
+def _rows(lines: Sequence[TextLine]) -> list[dict[str, Any]]:
+    return [
+        {"polygon": [c for p in line.polygon for c in p], "text": line.text, "confidence": line.confidence}
+        for line in lines
+    ]
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> list[TextLine]:
+    return [TextLine(_points(row["polygon"]), row["text"], row["confidence"]) for row in rows]
+
+
+def _points(flat: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _filled(outcome: Outcome, rows: Sequence[dict[str, Any]]) -> Outcome:
+    if not outcome.reused:
+        return outcome
+    first = rows[0]
+    return Outcome(
+        outcome.task,
+        outcome.sha256,
+        first["phash"],
+        first["width_px"],
+        first["height_px"],
+        {row["engine"]: _lines(row["lines"]) for row in rows if row["engine"] in outcome.task.engines},
+        reused=True,
+    )

@@ -1,0 +1,208 @@
+"""Tasks spread over processes that may die, hang or be killed, without losing a task.
+
+A chunk whose worker dies or runs out of time is tried again picture by picture in a fresh worker; a
+picture that does it alone is `crashed` or `timeout`. Workers leave interruption to the parent, and end when
+the parent is gone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from datatools.decode import Cause
+from datatools.errors import InputError
+from datatools.worker import (
+    Outcome,
+    ReaderIdentity,
+    Task,
+    WorkerSetup,
+    failed,
+    identify,
+    open_readers,
+    read_tasks,
+)
+
+__all__ = ["LocalRunner"]
+
+_START_LIMIT_S = 300.0  # loading weights from a cold disk
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""One thread per worker: workers are the parallelism, and threads of theirs would fight over the cores."""
+
+Chunk = tuple[Task, ...]
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    chunk: Chunk = ()
+    deadline: float = 0.0
+    ready: bool = False
+
+
+class LocalRunner:
+    """Worker processes on this machine.
+
+    Args:
+        setup: what each worker opens.
+        n_workers: how many processes.
+        time_limit_s: seconds one picture may take.
+    """
+
+    def __init__(self, setup: WorkerSetup, n_workers: int, time_limit_s: float) -> None:
+        self._setup = setup
+        self._n_workers = n_workers
+        self._time_limit_s = time_limit_s
+        self._workers: list[_Worker] = []
+
+    def start(self) -> list[ReaderIdentity]:
+        """Start the first worker and say which readers it opened.
+
+        Raises:
+            InputError: a reader cannot be opened; the message says what it lacks.
+        """
+        first = self._spawn()
+        self._workers.append(first)
+        if not first.pipe.poll(_START_LIMIT_S):
+            raise InputError(f"the readers did not open within {_START_LIMIT_S:g} s")
+        try:
+            answer = first.pipe.recv()
+        except (EOFError, OSError) as error:
+            first.process.join()
+            raise InputError(f"the readers cannot be opened: exit status {first.process.exitcode}") from error
+        return self._greet(first, answer)
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
+        """Outcomes of all tasks, chunk by chunk, as they are done. The order is not promised."""
+        pending = iter(chunks)
+        again: deque[Chunk] = deque()
+        while True:
+            self._hand_out(pending, again)
+            busy = [worker for worker in self._workers if worker.chunk]
+            if not busy:
+                return
+            patience_s = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
+            ready = set(wait([worker.pipe for worker in busy], timeout=patience_s))
+            for worker in busy:
+                if worker.pipe in ready:
+                    yield from self._collect(worker, again)
+                elif time.monotonic() >= worker.deadline:
+                    yield from self._replace(worker, again, "timeout")
+
+    def stop(self) -> None:
+        """End all workers."""
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+        self._workers.clear()
+
+    def _hand_out(self, pending: Iterator[Chunk], again: deque[Chunk]) -> None:
+        while True:
+            idle = next((worker for worker in self._workers if not worker.chunk), None)
+            if idle is None and len(self._workers) >= self._n_workers:
+                return
+            chunk = again.popleft() if again else next(pending, ())
+            if not chunk:
+                return
+            if idle is None:
+                idle = self._spawn()
+                self._workers.append(idle)
+            self._give(idle, chunk)
+
+    def _give(self, worker: _Worker, chunk: Chunk) -> None:
+        worker.chunk = chunk
+        worker.deadline = time.monotonic() + (self._chunk_limit_s(chunk) if worker.ready else _START_LIMIT_S)
+        with suppress(OSError):  # a dead worker is noticed, and replaced, when its answer is awaited
+            worker.pipe.send(chunk)
+
+    def _chunk_limit_s(self, chunk: Chunk) -> float:
+        # Pictures of a chunk help each other out: a slow one may use what quick ones leave.
+        return self._time_limit_s * (1 + (len(chunk) - 1) / 4)
+
+    def _collect(self, worker: _Worker, again: deque[Chunk]) -> Iterator[list[Outcome]]:
+        try:
+            answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            yield from self._replace(worker, again, "crashed")
+            return
+        if worker.ready:
+            worker.chunk = ()
+            yield answer
+        else:  # its chunk waits in the pipe; the clock starts now
+            self._greet(worker, answer)
+            worker.deadline = time.monotonic() + self._chunk_limit_s(worker.chunk)
+
+    def _greet(self, worker: _Worker, answer: Any) -> list[ReaderIdentity]:
+        if isinstance(answer, InputError):
+            raise answer
+        worker.ready = True
+        identities: list[ReaderIdentity] = answer
+        return identities
+
+    def _replace(self, worker: _Worker, again: deque[Chunk], cause: Cause) -> Iterator[list[Outcome]]:
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        status = worker.process.exitcode
+        if not worker.ready:  # no picture's fault: the machine has no room for one more reader
+            if not self._workers:
+                raise InputError(f"the readers cannot be opened: exit status {status}")
+            self._n_workers = len(self._workers)
+            again.append(worker.chunk)
+        elif len(worker.chunk) > 1:
+            again.extend((task,) for task in worker.chunk)
+        elif cause == "timeout":
+            yield [failed(worker.chunk[0], cause, f"more than {self._time_limit_s:g} s")]
+        else:
+            yield [failed(worker.chunk[0], cause, f"the worker ended with exit status {status}")]
+
+    def _spawn(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
+        with _environment():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """A spawned process takes its environment at birth; ours stays as it is."""
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(pipe: Connection, setup: WorkerSetup) -> None:
+    """The life of a worker: open the readers once, then answer chunks until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        readers = open_readers(setup)
+    except InputError as error:
+        pipe.send(InputError(error.what, error.remedy))
+        return
+    pipe.send([identify(engine) for engine in readers.values()])
+    with suppress(EOFError, OSError):
+        while True:
+            pipe.send(read_tasks(readers, setup.limits, pipe.recv()))

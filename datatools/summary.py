@@ -1,0 +1,55 @@
+"""What a build says when it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datatools.build import BuildReport
+from datatools.captions import CaptionReport
+from datatools.console import messages, plain, print_causes
+
+__all__ = ["tell_report"]
+
+_SHOWN = 5  # names of a kind; the counts are complete
+
+
+def tell_report(report: BuildReport, catalog: Path) -> None:
+    """Counts, what could not be used and why, where the files are."""
+    parts = [f"{report.n_found} pictures: {report.n_read} read", f"{report.n_unchanged} unchanged"]
+    parts += [f"{report.n_reused} taken over from equal files"] if report.n_reused else []
+    parts += [f"{report.n_removed} gone"] if report.n_removed else []
+    parts += [f"{report.n_given} with a given text"] if report.n_given else []
+    _say(f"{', '.join(parts)}. Catalog: {catalog}")
+    for captions in report.captions:
+        _tell_captions(captions)
+    if report.txt is not None:
+        _say(
+            f".txt: {report.txt.n_written} written, {report.txt.n_current} as they should be, "
+            f"{report.txt.n_given} of yours left alone"
+        )
+        _tell_names("pictures share a .txt with another, none was written for them", report.txt.shared)
+    _tell_shared(report.shared_stems)
+    if report.failures:
+        print_causes("Pictures that could not be used", report.failures)
+        _say('`datatools query "SELECT * FROM failures"` names them; --retry tries them again.')
+
+
+def _tell_captions(report: CaptionReport) -> None:
+    _say(f"captions: {report.n_captions} of {report.n_pictures} pictures from {report.path}")
+    _tell_names(f"names in {report.path} are no picture of this source", report.matched.unmatched)
+    _tell_shared(report.matched.shared)
+
+
+def _tell_shared(shared: dict[str, list[str]]) -> None:
+    names = [f"{stem} ({', '.join(keys)})" for stem, keys in shared.items()]
+    _tell_names("stems are shared by several pictures, which were left out", names)
+
+
+def _tell_names(what: str, names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        _say(f"warning: {len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
+
+
+def _say(text: str) -> None:
+    messages.print(plain(text), markup=False, soft_wrap=True)
