@@ -1,4 +1,4 @@
-"""What text is written upon: plain colours, gradients, soft textures."""
+"""What text is written upon: plain colours, gradients, soft textures, busy patterns, photographs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from datatools.synth.chance import grain, pick
 from datatools.synth.colours import COLOURS, shade
+from datatools.synth.photographs import draw_photograph
 
 __all__ = ["GROUNDS", "Ground", "draw_ground"]
 
@@ -150,6 +151,38 @@ def _dots(rng: Generator, size_px: int) -> tuple[Pixels, str]:
     return _mix(colour, _nudged(colour, 16), way), f"{_article(name)} background with polka dots"
 
 
+def _checks(rng: Generator, size_px: int) -> tuple[Pixels, str]:
+    """A chessboard of two shades."""
+    name = pick(rng, list(COLOURS))
+    colour = shade(rng, name)
+    side = max(4, int(rng.integers(size_px // 12, size_px // 6 + 1)))
+    x, y = np.meshgrid(np.arange(size_px), np.arange(size_px))
+    way = ((x // side + y // side) % 2) * 256
+    return _mix(colour, _nudged(colour, 24), way), f"{_article(name)} chequered background"
+
+
+def _marble(rng: Generator, size_px: int) -> tuple[Pixels, str]:
+    """Veins: where smooth noise crosses certain heights."""
+    name, other = _relatives(rng)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 6), np.uint8))
+    smooth = np.asarray(coarse.resize((size_px, size_px), Image.Resampling.BICUBIC)).astype(np.int64)
+    ridge = np.abs(smooth % 64 - 32) * 8
+    return _mix(shade(rng, name), shade(rng, other), ridge), f"{_pair(name, other)} marble"
+
+
+def _confetti(rng: Generator, size_px: int) -> tuple[Pixels, str]:
+    """Shapes of a few related colours, strewn about."""
+    name, other = _relatives(rng)
+    image = Image.fromarray(_flat(shade(rng, name), size_px))
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(12, 30))):
+        x, y = (int(v) for v in rng.integers(0, size_px, 2))
+        radius = int(rng.integers(2, max(3, size_px // 8)))
+        colour = shade(rng, pick(rng, (name, other)), 24)
+        draw.regular_polygon((x, y, radius), pick(rng, (3, 4, 5, 16)), fill=colour)
+    return np.asarray(image), f"{_article(name)} background strewn with {other} shapes"
+
+
 GROUNDS: dict[str, Callable[[Generator, int], tuple[Pixels, str]]] = {
     "plain": _plain,
     "gradient": _gradient,
@@ -158,6 +191,10 @@ GROUNDS: dict[str, Callable[[Generator, int], tuple[Pixels, str]]] = {
     "paper": _paper,
     "stripes": _stripes,
     "dots": _dots,
+    "checks": _checks,
+    "marble": _marble,
+    "confetti": _confetti,
+    "photograph": draw_photograph,
 }
 """Every kind of background by name."""
 

@@ -73,7 +73,7 @@ def lay_out(rng: Generator, profile: Profile, face: Face, held_out_words: bool, 
         most_px = _largest_size(texts, face, size_px - 2 * margin)
         if most_px >= least_px:
             break
-    font_px = max(least_px, min(int(between(rng, 0.62, 1.0) * most_px), size_px // 2))
+    font_px = max(least_px, min(int(between(rng, *profile.fill) * most_px), size_px // 2))
     return _place(rng, texts, kind, face, font_px, case, size_px, margin)
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
-from PIL import Image, ImageDraw, ImageFilter
 
-from datatools.synth.captions import describe
+from datatools.synth.captions import Seen, describe
 from datatools.synth.chance import generator_for, pick, pick_weighted
-from datatools.synth.colours import COLOURS, contrast_ratio, luminance, pick_ink, shade
-from datatools.synth.fonts import Face, faces, load_font
-from datatools.synth.grounds import Ground, draw_ground
+from datatools.synth.damage import damage
+from datatools.synth.fonts import Face, faces
+from datatools.synth.grounds import draw_ground
+from datatools.synth.ink import Look, write_text
 from datatools.synth.layout import Box, Layout, lay_out
 from datatools.synth.options import Split, SynthOptions
-from datatools.synth.profiles import PROFILES, InkStyle, Profile
+from datatools.synth.profiles import PROFILES, Profile
+from datatools.synth.warp import Warp, draw_warp, warp_box
 
 __all__ = ["SynthLine", "SynthPicture", "make_picture"]
 
@@ -41,7 +42,7 @@ class SynthPicture:
         image: (size, size, 3) uint8 RGB.
         text: lines joined by newlines, "" when there is no text.
         safebox: left, top, right, bottom around all lines, pixels; None when there is no text.
-        facts: how it was made: font, letter height, kind of text, background, ink, contrast-relevant names.
+        facts: how it was made: kind of text, letter height, ink, contrast, background, posture, damage.
     """
 
     image: Pixels
@@ -63,19 +64,42 @@ def make_picture(options: SynthOptions, index: int) -> SynthPicture:
     profile = PROFILES[options.profile]
     split = _draw_split(rng, options)
     face = _draw_face(rng, options, profile, split)
-    held_out_words = split in ("test", "test-words")
-    layout = lay_out(rng, profile, face, held_out_words, options.size_px)
+    layout = lay_out(rng, profile, face, split in ("test", "test-words"), options.size_px)
     ground = draw_ground(rng, pick_weighted(rng, profile.grounds), options.size_px)
-    if not layout.lines:
-        captions = describe(rng, layout, ground, "", "flat", "")
-        return _finish(options, split, layout, ground.pixels, captions, {"ground": ground.kind})
-    style = pick_weighted(rng, profile.inks)
-    pixels, panel = _with_panel(rng, ground, layout) if style == "panel" else (ground.pixels, "")
-    ink = pick_ink(rng, _lightness_under(pixels, layout.box))
-    pixels = _write(rng, pixels, layout, ink, style)
-    captions = describe(rng, layout, ground, ink, style, panel)
-    facts = {"ground": ground.kind, "ink": ink, "style": style}
-    return _finish(options, split, layout, pixels, captions, facts)
+    pixels, look, warp = ground.pixels, None, None
+    if layout.lines:
+        warp = draw_warp(rng, profile, layout.box, options.size_px)
+        style = pick_weighted(rng, profile.inks)
+        pixels, look = write_text(rng, pixels, layout, warp, style)
+    damaged = pick_weighted(rng, profile.damages)
+    pixels, word = damage(rng, damaged, pixels)
+    seen = Seen(_posture(warp, layout), word)
+    lines = tuple(SynthLine(line.text, _corners(line.box, warp)) for line in layout.lines)
+    return SynthPicture(
+        image=pixels,
+        text="\n".join(line.text for line in lines),
+        lines=lines,
+        safebox=_around(lines),
+        captions=tuple(describe(rng, layout, ground, look, seen)),
+        font=face.name if lines else "",
+        profile=options.profile,
+        split=split,
+        facts={**_facts(layout, look), "ground": ground.kind, "posture": seen.posture, "damage": damaged},
+    )
+
+
+def _facts(layout: Layout, look: Look | None) -> dict[str, Any]:
+    text = {"kind": layout.kind, "case": layout.case, "letter_px": layout.letter_px}
+    if look is None:
+        return {"kind": layout.kind}
+    return {**text, "ink": look.ink, "style": look.style, "contrast": look.contrast}
+
+
+def _posture(warp: Warp | None, layout: Layout) -> Literal["flat", "slanted", "curved"]:
+    if warp is None:
+        return "flat"
+    # a bend is seen when it moves letters by a good part of their height
+    return "curved" if abs(warp.bend_px) > layout.letter_px / 3 else "slanted"
 
 
 def _draw_split(rng: Generator, options: SynthOptions) -> Split:
@@ -94,75 +118,9 @@ def _draw_face(rng: Generator, options: SynthOptions, profile: Profile, split: S
     return pick(rng, [face for face in wanted if face.family == family])
 
 
-def _lightness_under(pixels: Pixels, box: Box) -> tuple[int, int]:
-    """Luminance of the darkest and lightest parts of the ground under the text, all but one in ten."""
-    left, top, right, bottom = box
-    light = luminance(pixels[max(0, top) : bottom, max(0, left) : right]).reshape(-1)
-    light = np.sort(light)
-    return int(light[light.size // 20]), int(light[-1 - light.size // 20])
-
-
-def _with_panel(rng: Generator, ground: Ground, layout: Layout) -> tuple[Pixels, str]:
-    """A rounded panel behind the text, in a colour that stands out from the ground."""
-    _, lightest = _lightness_under(ground.pixels, layout.box)
-    light = {name: int(luminance(np.array(rgb, np.uint8))) for name, rgb in COLOURS.items()}
-    name = pick(rng, [name for name in COLOURS if contrast_ratio(light[name], lightest) > 2.5])
-    left, top, right, bottom = layout.box
-    pad = max(3, layout.letter_px // 2)
-    image = Image.fromarray(ground.pixels)
-    area = (left - pad, top - pad, right + pad - 1, bottom + pad - 1)
-    ImageDraw.Draw(image).rounded_rectangle(area, radius=pad, fill=shade(rng, name))
-    return np.asarray(image), name
-
-
-def _write(rng: Generator, pixels: Pixels, layout: Layout, ink: str, style: InkStyle) -> Pixels:
-    mask = _mask(layout, pixels.shape[0])
-    image = Image.fromarray(pixels)
-    if style == "shadow":
-        # a soft shadow in the opposite lightness would shrink the contrast; black or white widens it
-        offset = max(1, layout.font_px // 14)
-        dark = int(luminance(np.array(COLOURS[ink], np.uint8))) > 65535 // 5
-        cast = Image.new("L", mask.size)
-        cast.paste(mask, (offset, offset))
-        cast = cast.filter(ImageFilter.GaussianBlur(offset)).point(lambda value: value * 3 // 5)
-        image.paste((0, 0, 0) if dark else (255, 255, 255), mask=cast)
-    image.paste(shade(rng, ink, 3), mask=mask)
-    return np.asarray(image)
-
-
-def _mask(layout: Layout, size_px: int) -> Image.Image:
-    """How much ink lies on each pixel, 0 to 255."""
-    mask = Image.new("L", (size_px, size_px))
-    draw = ImageDraw.Draw(mask)
-    font = load_font(layout.face.path, layout.font_px)
-    for line in layout.lines:
-        draw.text(line.origin, line.text, 255, font, anchor="ls")
-    return mask
-
-
-def _finish(
-    options: SynthOptions,
-    split: Split,
-    layout: Layout,
-    pixels: Pixels,
-    captions: Sequence[str],
-    facts: dict[str, Any],
-) -> SynthPicture:
-    lines = tuple(SynthLine(line.text, _corners(line.box)) for line in layout.lines)
-    return SynthPicture(
-        image=pixels,
-        text="\n".join(line.text for line in lines),
-        lines=lines,
-        safebox=_around(lines),
-        captions=tuple(captions),
-        font=layout.face.name if lines else "",
-        profile=options.profile,
-        split=split,
-        facts={"kind": layout.kind, "case": layout.case, "letter_px": layout.letter_px, **facts},
-    )
-
-
-def _corners(box: Box) -> tuple[tuple[float, float], ...]:
+def _corners(box: Box, warp: Warp | None) -> tuple[tuple[float, float], ...]:
+    if warp is not None:
+        return warp_box(warp, box)
     left, top, right, bottom = map(float, box)
     return (left, top), (right, top), (right, bottom), (left, bottom)
 
