@@ -46,7 +46,7 @@ class Profile:
     max_bend: float = 0.0
     """How far the ends of a line sink, as a share of half its length."""
     max_tilt: float = 0.0
-    """How much nearer one end is than the middle, as a share of the distance."""
+    """How much nearer the edge of the picture is than its middle, as a share, along each axis."""
 
 
 PROFILES: dict[str, Profile] = {
@@ -83,7 +83,7 @@ PROFILES: dict[str, Profile] = {
         warped_percent=50,
         max_turn=0.35,
         max_bend=0.25,
-        max_tilt=0.18,
+        max_tilt=0.22,
     ),
     "random": Profile(
         description="strings over an alphabet whose letters are never taken for one another",

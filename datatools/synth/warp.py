@@ -52,7 +52,7 @@ def draw_warp(rng: Generator, profile: Profile, box: Box, size_px: int) -> Warp 
         return None
     for halvings in range(6):
         strength = 0.5**halvings
-        warp = _warp(turn * strength, bend * strength, (tilt[0] * strength, tilt[1] * strength), box)
+        warp = _warp(turn * strength, bend * strength, (tilt[0] * strength, tilt[1] * strength), box, size_px)
         corners = _warped_corners(warp, box)
         if np.all(np.ptp(corners, axis=0) < size_px - 4):
             return _moved_inside(warp, corners, size_px)
@@ -82,7 +82,7 @@ def warp_mask(warp: Warp, mask: Image.Image) -> Image.Image:
     return mask.transform(mask.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC)
 
 
-def _warp(turn: float, bend: float, tilt: tuple[float, float], box: Box) -> Warp:
+def _warp(turn: float, bend: float, tilt: tuple[float, float], box: Box, size_px: int) -> Warp:
     left, top, right, bottom = box
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     half_width = max(1.0, (right - left) / 2)
@@ -91,7 +91,9 @@ def _warp(turn: float, bend: float, tilt: tuple[float, float], box: Box) -> Warp
     cosine, sine = (1 - half * half) / (1 + half * half), 2 * half / (1 + half * half)
     to_middle = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, 1.0]])
     turned = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
-    tilted = np.array([[1, 0, 0], [0, 1, 0], [tilt[0] / half_width, tilt[1] / half_width, 1.0]])
+    # over the half picture, not the half text: the horizon of a short text would lie in the picture
+    near, low = tilt[0] / (size_px / 2), tilt[1] / (size_px / 2)
+    tilted = np.array([[1, 0, 0], [0, 1, 0], [near, low, 1.0]])
     back = np.array([[1, 0, middle[0]], [0, 1, middle[1]], [0, 0, 1.0]])
     return Warp(bend * half_width, float(middle[0]), half_width, _product(back, tilted, turned, to_middle))
 

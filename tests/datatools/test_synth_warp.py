@@ -15,7 +15,7 @@ from datatools.synth.layout import Box
 from datatools.synth.profiles import Profile
 from datatools.synth.warp import draw_warp, warp_box, warp_mask
 
-BENT = Profile(description="for tests", warped_percent=100, max_turn=0.6, max_bend=0.4, max_tilt=0.25)
+BENT = Profile(description="for tests", warped_percent=100, max_turn=0.6, max_bend=0.4, max_tilt=0.22)
 
 
 def farthest_outside_px(ink: npt.NDArray[np.bool_], corners: Sequence[tuple[float, float]]) -> float:
