@@ -1,0 +1,300 @@
+"""The fork's flags of the network -> our settings of it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from pydantic import ValidationError
+
+from datatools.errors import InputError
+from txtdiff.fork.parse import ForkFlags
+from txtdiff.model.config import (
+    AttentionConfig,
+    CaptionConfig,
+    FeedForwardConfig,
+    ModelConfig,
+    TextAttentionConfig,
+    TextConfig,
+    TowerSize,
+    UpsamplerConfig,
+    WeaveConfig,
+)
+
+__all__ = ["N_CLASSES", "caption_flags", "model_config", "numbering_config", "text_flags"]
+
+N_CLASSES = 1000
+"""Classes of every network with `class_cond`, however many there are."""
+
+_CHANNEL_MULT = {256: "1,1,2,2,4,4", 64: "1,2,3,4", 32: "1,2,2,2"}
+
+_SILUS = ("torch", "openai", "efficientnet", "fused")
+
+Join = Literal["pooled", "self_attention", "cross_attention"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
+
+
+def model_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfig:
+    """Settings of the network that the fork would build.
+
+    Args:
+        flags: a parsed command line.
+        tower: sizes of the caption tower, where they are known from a checkpoint.
+
+    Raises:
+        InputError: flags with which the fork's network could not be built or run.
+    """
+    return _config(flags, tower, acting=True)
+
+
+def numbering_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfig:
+    """As `model_config`, with the layers that do nothing still in place: the fork numbers and stores them."""
+    return _config(flags, tower, acting=False)
+
+
+def _config(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> ModelConfig:
+    _refuse_impossible(flags)
+    grey = flags.on("monochrome")
+    size_px = _size_px(flags)
+    fields: dict[str, Any] = {
+        "image_size_px": size_px,
+        "image_channels": 1 if grey else 3,
+        "grey_adapter": flags.on("monochrome_adapter"),
+        "predicts_variance": flags.on("learn_sigma"),
+        "channels": flags.whole("num_channels"),
+        "channel_mult": _channel_mult(flags, size_px),
+        "n_res_blocks": flags.whole("num_res_blocks"),
+        "resample": "res_block" if flags.on("resblock_updown") else "conv",
+        "timestep": "scale_shift" if flags.on("use_scale_shift_norm") else "add",
+        "norm_groups": "second_norm_32" if _fused(flags) else "by_width",
+        "dropout": flags.number("dropout"),
+        "attention": _attention(flags),
+        "text": _text(flags) if (text_flags(flags) if acting else flags.on("txt")) else None,
+        "captions": _captions(flags, tower, acting),
+        "upsampler": _upsampler(flags) if flags.upsampler else None,
+        "n_classes": N_CLASSES if flags.on("class_cond") else None,
+        "recompute_resolutions_px": _recompute(flags, size_px),
+    }
+    # Idle layers are no valid settings of ours, so those are not checked.
+    return _checked(fields) if acting else ModelConfig.model_construct(**fields)
+
+
+def _checked(fields: dict[str, Any]) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate(fields)
+    except ValidationError as error:
+        reasons = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+        raise InputError(f"the fork's flags describe no network: {reasons}") from error
+
+
+def text_flags(flags: ForkFlags) -> bool:
+    """Whether the transcription acts on the network: asked for, and at a resolution that the network has."""
+    if not flags.on("txt") or flags.on("no_attn"):
+        return False
+    size_px = _size_px(flags)
+    factors = {size_px // resolution for resolution in _resolutions(flags, "txt_resolutions")}
+    return any(1 << level in factors for level in range(len(_channel_mult(flags, size_px))))
+
+
+def caption_flags(flags: ForkFlags) -> bool:
+    """Whether the caption acts on the network."""
+    return flags.on("using_capt") and bool(_joins(flags, acting=True))
+
+
+def _refuse_impossible(flags: ForkFlags) -> None:
+    """Combinations with which the fork stops with an error, or computes something else than it says."""
+    fused, modulated = _fused(flags), flags.on("cross_attn_q_t_emb")
+    plain_norms = flags.on("cross_attn_rezero") and not flags.on("cross_attn_rezero_keeps_prenorm")
+    caption_layers = "cross_attention" in _joins(flags, acting=True) and flags.on("using_capt")
+    weaves = flags.on("weave_attn")
+    for wrong, why in (
+        (flags.text("silu_impl") not in _SILUS, f"silu_impl must be one of {', '.join(_SILUS)}"),
+        (
+            flags.on("monochrome_adapter") and not flags.on("monochrome"),
+            "monochrome_adapter needs monochrome 1",
+        ),
+        (flags.on("rgb_adapter"), "rgb_adapter is not built: its variance is computed from the mean"),
+    ):
+        if wrong:
+            raise InputError(f"the fork's flags: {why}")
+    if not text_flags(flags):
+        return
+    for wrong, why in (
+        (modulated and flags.on("txt_avoid_groupnorm"), "txt_avoid_groupnorm 1 with cross_attn_q_t_emb 1"),
+        (weaves and not modulated, "weave_attn 1 without cross_attn_q_t_emb 1"),
+        (
+            not (modulated or flags.on("txt_avoid_groupnorm") or plain_norms)
+            and flags.on("txt_groupnorm_1group"),
+            "txt 1 with neither cross_attn_q_t_emb 1, txt_avoid_groupnorm 1 nor txt_groupnorm_1group 0",
+        ),
+        (
+            fused and modulated and (plain_norms or caption_layers),
+            "silu_impl fused with text or caption attention that has no norm",
+        ),
+    ):
+        if wrong:
+            raise InputError(f"the fork could not run this network: {why}", "Change one of these flags.")
+
+
+def _size_px(flags: ForkFlags) -> int:
+    return flags.whole("large_size" if flags.upsampler else "image_size")
+
+
+def _fused(flags: ForkFlags) -> bool:
+    return flags.text("silu_impl") == "fused"
+
+
+def _attention_kind(flags: ForkFlags) -> Literal["self_attention", "none", "res_block"]:
+    if not flags.on("no_attn"):
+        return "self_attention"
+    return "res_block" if flags.on("no_attn_substitute_resblock") else "none"
+
+
+def _numbers(flags: ForkFlags, name: str) -> list[float]:
+    try:
+        return [float(part) for part in flags.text(name).split(",")]
+    except ValueError:
+        raise InputError(f"--{name} {flags.text(name)} is not a list of numbers with commas") from None
+
+
+def _resolutions(flags: ForkFlags, name: str) -> tuple[int, ...]:
+    numbers = _numbers(flags, name)
+    if any(number != int(number) or number < 1 for number in numbers):
+        raise InputError(f"--{name} {flags.text(name)}: widths of feature maps are whole numbers above 0")
+    return tuple(int(number) for number in numbers)
+
+
+def _channel_mult(flags: ForkFlags, size_px: int) -> tuple[float, ...]:
+    if flags.text("channel_mult"):
+        return tuple(_numbers(flags, "channel_mult"))
+    if size_px not in _CHANNEL_MULT:
+        known = ", ".join(map(str, _CHANNEL_MULT))
+        raise InputError(
+            f"the fork has no default channel_mult for pictures of {size_px} px (only {known})",
+            "Give --channel_mult.",
+        )
+    return tuple(float(part) for part in _CHANNEL_MULT[size_px].split(","))
+
+
+def _or_none(value: int) -> int | None:
+    return value if value > 0 else None
+
+
+def _attention(flags: ForkFlags) -> AttentionConfig:
+    per_head_up = flags.whole("channels_per_head_upsample")
+    heads_up = flags.whole("num_heads_upsample")
+    return AttentionConfig(
+        kind=_attention_kind(flags),
+        resolutions_px=_resolutions(flags, "attention_resolutions"),
+        heads=flags.whole("num_heads"),
+        heads_up=None if heads_up == -1 else heads_up,
+        channels_per_head=_or_none(flags.whole("channels_per_head")),
+        channels_per_head_up="same" if per_head_up == -1 else _or_none(per_head_up),
+    )
+
+
+def _text(flags: ForkFlags) -> TextConfig:
+    return TextConfig(
+        max_length=flags.whole("max_seq_len"),
+        width=flags.whole("txt_dim"),
+        depth=flags.whole("txt_depth"),
+        norm="rezero" if flags.on("txt_rezero") else "scale_norm",
+        t5_positions=flags.on("txt_t5"),
+        rotary_positions=flags.on("txt_rotary"),
+        feed_forward=FeedForwardConfig(mult=flags.whole("txt_ff_mult"), glu=flags.on("txt_ff_glu")),
+        attention=_text_attention(flags),
+    )
+
+
+def _text_attention(flags: ForkFlags) -> TextAttentionConfig:
+    per_head = flags.whole("cross_attn_channels_per_head")
+    rezero = flags.on("cross_attn_rezero")
+    image_norm: Literal["modulated", "layer_norm", "group_norm"] = "group_norm"
+    if flags.on("cross_attn_q_t_emb"):
+        image_norm = "modulated"
+    elif flags.on("txt_avoid_groupnorm"):
+        image_norm = "layer_norm"
+    gain: Literal["exponential", "rezero", "layer_scale"] = "rezero" if rezero else "exponential"
+    return TextAttentionConfig(
+        weave=_weave(flags) if flags.on("weave_attn") else None,
+        resolutions_px=_resolutions(flags, "txt_resolutions"),
+        where="up" if flags.on("txt_output_layers_only") else "down_and_up",
+        before_self_attention=flags.on("txt_attn_before_attn"),
+        heads=flags.whole("txt_dim") // per_head if per_head > 0 else flags.whole("num_heads"),
+        image_norm=image_norm,
+        modulated_norm=_modulated_norm(flags),
+        prenorm=not rezero or flags.on("cross_attn_rezero_keeps_prenorm"),
+        gain="layer_scale" if flags.on("cross_attn_use_layerscale") else gain,
+        initial_gain=flags.number("cross_attn_init_gain"),
+        gain_scale=flags.number("cross_attn_gain_scale"),
+        orthogonal_init=flags.on("cross_attn_orth_init"),
+        image_self_attention=cast(
+            Literal["none", "final", "final_res", "all"], flags.text("post_txt_image_attn")
+        ),
+    )
+
+
+def _modulated_norm(flags: ForkFlags) -> Literal["one_group", "groups_32", "groups_32_silu"]:
+    if _fused(flags):
+        return "groups_32_silu"
+    return "one_group" if flags.on("txt_groupnorm_1group") else "groups_32"
+
+
+def _weave(flags: ForkFlags) -> WeaveConfig:
+    rezero = flags.on("weave_ff_rezero")
+    feed_forward = FeedForwardConfig(mult=flags.whole("weave_ff_mult"), glu=flags.on("weave_ff_glu"))
+    return WeaveConfig(
+        qkv_width="text" if flags.on("weave_qkv_dim_always_text") else "image",
+        feed_forward=feed_forward if flags.on("weave_use_ff") else None,
+        feed_forward_gain=flags.on("weave_use_ff_gain"),
+        feed_forward_rezero=rezero,
+        feed_forward_norm=flags.on("weave_ff_force_prenorm") or not rezero,
+    )
+
+
+def _joins(
+    flags: ForkFlags, acting: bool
+) -> tuple[Literal["pooled", "self_attention", "cross_attention"], ...]:
+    joins: list[Literal["pooled", "self_attention", "cross_attention"]] = []
+    if flags.on("glide_style_capt_emb"):
+        joins.append("pooled")
+    if flags.on("glide_style_capt_attn"):
+        if not (acting and flags.on("no_attn")):
+            joins.append("self_attention")
+    elif flags.on("xattn_capt") and (text_flags(flags) if acting else flags.on("txt")):
+        joins.append("cross_attention")
+    return tuple(joins)
+
+
+def _captions(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> CaptionConfig | None:
+    joins = _joins(flags, acting)
+    if not flags.on("using_capt") or (acting and not joins):
+        return None
+    return CaptionConfig.model_construct(
+        tower=flags.text("clipname"),
+        size=tower,
+        frozen=flags.on("freeze_capt_encoder"),
+        layer="penultimate" if flags.on("clip_use_penultimate_layer") else "final",
+        join=joins,
+        pooled_hidden_layer=flags.on("glide_style_capt_emb_nonlin"),
+        pooled_initial_scale=flags.number("glide_style_capt_emb_init_scale"),
+        weave=flags.on("weave_capt") and flags.on("weave_attn"),
+    )
+
+
+def _upsampler(flags: ForkFlags) -> UpsamplerConfig:
+    grey_input = flags.on("colorize") or flags.on("monochrome")
+    return UpsamplerConfig(
+        small_size_px=flags.whole("small_size"),
+        low_res_channels=1 if grey_input else 3,
+        interpolation=cast(Interpolation, flags.text("up_interp_mode")),
+        noise_conditioning=flags.on("noise_cond"),
+    )
+
+
+def _recompute(flags: ForkFlags, size_px: int) -> tuple[int, ...]:
+    """Feature maps whose blocks are computed twice. Asked for one half of the network, both halves are."""
+    maps = [size_px >> level for level in range(len(_channel_mult(flags, size_px)))]
+    halves = ("use_checkpoint", "use_checkpoint_up", "use_checkpoint_middle", "use_checkpoint_down")
+    if any(flags.on(name) for name in halves):
+        return tuple(maps)
+    return tuple(width for width in maps if width <= flags.whole("use_checkpoint_below_res"))
