@@ -1,0 +1,89 @@
+"""The whole board as one HTML file: no server, no network, nothing but the file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from eval.board import Board
+from eval.report.page_data import page_data
+from eval.report.thumbnails import make_thumbnails
+
+__all__ = ["render_page"]
+
+WEB = Path(__file__).parent / "web"
+
+# In this order: every file may use what stands in the files before it.
+SCRIPTS = (
+    "dom.js",
+    "data.js",
+    "state.js",
+    "scores.js",
+    "table.js",
+    "main.js",
+)
+
+
+def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
+    """One self-contained page: table, charts, samples, comparison, provenance, methods.
+
+    The same board gives the same bytes. Texts of strangers travel as JSON in one data block and reach the page
+    as text nodes only; a content security policy admits this page's own script and style by hash, pictures as
+    data, and nothing else.
+
+    Args:
+        max_bytes: how large the page may be; pictures are thinned out evenly until it fits.
+    """
+    script = _one_script()
+    style = (WEB / "page.css").read_text(encoding="utf-8")
+    numbers = page_data(board)
+    # Texts grow by a few escapes at most; what they leave is for pictures.
+    room = max_bytes - len(_as_json(numbers)) - len(script) - len(style) - 50_000
+    numbers["thumbnails"] = make_thumbnails(board.samples, max(0, room))
+    environment = Environment(loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html.j2").render(
+        suite=board.suite,
+        policy=_policy(script, style),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(_as_json(numbers)),
+    )
+
+
+def _one_script() -> str:
+    """All script files in one strict function scope: nothing of the page is a global."""
+    files = "\n".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return f'(() => {{\n"use strict";\n{files}}})();\n'
+
+
+def _policy(script: str, style: str) -> str:
+    """Content security policy: this script and this style, known by hash, and pictures held in the page."""
+    return (
+        f"default-src 'none'; script-src '{_source_hash(script)}'; style-src '{_source_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source_hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _as_json(value: Any) -> str:
+    """JSON that can stand inside a script element: no "<" to end it, and no address that a tool could follow."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # Lone surrogates cannot be written as UTF-8 at all; line separators end a line in older readers.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    for plain, escaped in (
+        ("<", "\\u003c"),
+        ("://", ":\\/\\/"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+    ):
+        text = text.replace(plain, escaped)
+    return text

@@ -1,0 +1,75 @@
+// The board, read once: rows, metrics and samples, and what is asked of them more than once.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const rows = data.rows.map((row, index) => ({ ...row, index }));
+// A row's name in the address. A setting that was read under several protocols has a row for each.
+for (const row of rows) row.key = rows.find((other) => other.id === row.id) === row ? row.id : `${row.id}@${row.protocol}`;
+const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
+
+// Rows of another protocol than the first row's are shown, greyed, and never ranked against it.
+const mainProtocol = rows.length ? rows[0].protocol : null;
+const isForeign = (row) => row.protocol !== mainProtocol;
+
+const samples = data.samples.row.map((row, index) => ({
+  index,
+  row,
+  prompt: data.prompts[data.samples.prompt[index]],
+  seed: data.samples.seed[index],
+  reading: data.samples.reading[index],
+  right: data.samples.right[index] === 1,
+  cer: data.samples.cer[index],
+  size: data.samples.size[index],
+  lines: data.samples.lines[index],
+  thumbnail: data.thumbnails[index],
+}));
+
+const cellKey = (sample) => `${sample.prompt.id}\u0000${sample.seed}`;
+
+// A sample belongs to the first row of its setting; other protocols read the same picture.
+const firstRow = new Map();
+for (const row of rows) if (!firstRow.has(row.id)) firstRow.set(row.id, row.index);
+
+const samplesOfRow = new Map();
+for (const sample of samples) {
+  if (!samplesOfRow.has(sample.row)) samplesOfRow.set(sample.row, []);
+  samplesOfRow.get(sample.row).push(sample);
+}
+const samplesOf = (row) => samplesOfRow.get(firstRow.get(row.id)) ?? [];
+
+const pairP = new Map();
+for (const [a, b, p] of data.pairs) {
+  pairP.set(`${a}\u0000${b}`, p);
+  pairP.set(`${b}\u0000${a}`, p);
+}
+
+// Settings that differ between rows: what distinguishes them, in the order of the first row's spec.
+const axes = Object.keys(Object.assign({}, ...rows.map((row) => row.axes))).filter(
+  (name) => new Set(rows.map((row) => JSON.stringify(row.axes[name] ?? null))).size > 1,
+);
+
+const pick = (row, names) => names.map((name) => row.axes[name]).find((value) => value !== undefined);
+const samplerOf = (row) => String(pick(row, ["sampler", "generator", "model", "folder"]) ?? "other");
+const stepsOf = (row) => pick(row, ["n_steps", "steps"]);
+const guidanceOf = (row) => pick(row, ["guidance_txt", "guidance", "guidance_scale"]);
+
+// A colour and a shape for each sampler: either alone tells them apart.
+const samplers = [...new Set(rows.map(samplerOf))];
+const SHAPES = ["circle", "square", "diamond", "triangle", "cross", "down", "plus"];
+const hue = (row) => `var(--series-${(samplers.indexOf(samplerOf(row)) % 7) + 1})`;
+const shapeOf = (row) => SHAPES[samplers.indexOf(samplerOf(row)) % SHAPES.length];
+
+function marker(row, x, y, radius) {
+  const r = radius;
+  const paths = {
+    circle: `M${x - r},${y}a${r},${r} 0 1 0 ${2 * r},0a${r},${r} 0 1 0 ${-2 * r},0z`,
+    square: `M${x - r * 0.9},${y - r * 0.9}h${r * 1.8}v${r * 1.8}h${-r * 1.8}z`,
+    diamond: `M${x},${y - r * 1.25}l${r * 1.25},${r * 1.25}l${-r * 1.25},${r * 1.25}l${-r * 1.25},${-r * 1.25}z`,
+    triangle: `M${x},${y - r * 1.2}l${r * 1.15},${r * 2}h${-r * 2.3}z`,
+    down: `M${x},${y + r * 1.2}l${r * 1.15},${-r * 2}h${-r * 2.3}z`,
+    cross: `M${x - r},${y - r * 0.4}l${r * 0.6},${-r * 0.6}l${r * 0.4},${r * 0.5}l${r * 0.4},${-r * 0.5}l${r * 0.6},${r * 0.6}l${-r * 0.5},${r * 0.4}l${r * 0.5},${r * 0.4}l${-r * 0.6},${r * 0.6}l${-r * 0.4},${-r * 0.5}l${-r * 0.4},${r * 0.5}l${-r * 0.6},${-r * 0.6}l${r * 0.5},${-r * 0.4}z`,
+    plus: `M${x - r * 0.4},${y - r}h${r * 0.8}v${r * 0.6}h${r * 0.6}v${r * 0.8}h${-r * 0.6}v${r * 0.6}h${-r * 0.8}v${-r * 0.6}h${-r * 0.6}v${-r * 0.8}h${r * 0.6}z`,
+  };
+  return s("path", { d: paths[shapeOf(row)], fill: hue(row) });
+}
+
+const swatch = (row) => s("svg", { class: "swatch", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, marker(row, 0, 0, 5));

@@ -1,0 +1,88 @@
+// Numbers as text, scores as cells, and the notes that say why a number is missing or orders nothing.
+
+const SHARE = /^(em|ned|word_|line_acc|line_prec|char_|trigram|kept|case|no_text|rnfi|halluc)/;
+
+const COSTS = new Map([
+  ["seconds", { id: "seconds", label: "s / picture", higher_is_better: false, unit: "s", description: "Mean time for one picture.", source: "measured while the pictures were made" }],
+  ["evaluations", { id: "evaluations", label: "evaluations", higher_is_better: false, unit: "", description: "Mean network evaluations for one picture, all stages.", source: "counted while the pictures were made" }],
+]);
+
+const infoOf = (id) => metrics.get(id) ?? COSTS.get(id) ?? { id, label: id.replaceAll("_", " "), higher_is_better: true, unit: "", description: "", source: "" };
+
+// One shape for scores and costs: a cost has no interval and is always comparable.
+function scoreOf(row, id) {
+  if (COSTS.has(id)) {
+    const value = id === "seconds" ? row.seconds : row.evaluations;
+    return value === null ? { reason: "not measured" } : { value };
+  }
+  return row.scores[id] ?? { reason: "not scored for this row" };
+}
+
+const hasValue = (score) => score.value !== undefined;
+const isRanked = (score) => hasValue(score) && !score.unranked;
+
+function decimals(id) {
+  if (SHARE.test(id)) return 1;
+  return { cer: 3, cer_clip: 3, cer_free: 3, order_gap: 3, wer: 3, fid: 1, kid: 2, clip_desc: 1, clip_text: 1, clip_full: 1, evaluations: 0 }[id];
+}
+
+function number(value, id) {
+  if (value === undefined || value === null) return "–";
+  if (SHARE.test(id)) return (100 * value).toFixed(1);
+  const places = decimals(id);
+  if (places !== undefined) return value.toFixed(places).replace("-", "−");
+  const size = Math.abs(value);
+  return (size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toPrecision(2)).replace("-", "−");
+}
+
+const unitOf = (id) => (SHARE.test(id) ? "%" : infoOf(id).unit.replace("x1000", "×1000").replace("x100", "×100"));
+const arrow = (id) => (infoOf(id).higher_is_better ? "↑" : "↓");
+const interval = (score, id) => (score.low === undefined ? "" : `[${number(score.low, id)}, ${number(score.high, id)}]`);
+
+function describe(row, id) {
+  const score = scoreOf(row, id);
+  const lines = [`${row.label}`, `${infoOf(id).label}: ${number(score.value, id)} ${unitOf(id)} ${interval(score, id)}`.trim()];
+  if (score.expected) lines.push(`${score.n} of ${score.expected} pictures scored`);
+  if (score.reason) lines.push(score.reason);
+  return lines;
+}
+
+// The span of a column over all rows: shares from 0 to 1 are drawn on their whole scale.
+function spanOf(id, members = rows) {
+  if (SHARE.test(id)) return [0, 1];
+  const ends = members.flatMap((row) => {
+    const score = scoreOf(row, id);
+    return hasValue(score) ? [score.value, score.low ?? score.value, score.high ?? score.value] : [];
+  });
+  if (!ends.length) return [0, 1];
+  const [low, high] = [Math.min(0, ...ends), Math.max(...ends)];
+  return [low, high > low ? high : low + 1];
+}
+
+function whisker(score, [low, high]) {
+  const width = 76;
+  const at = (value) => 2 + ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * (width - 4);
+  const bar = s("svg", { class: "whisker", viewBox: `0 0 ${width} 8`, "aria-hidden": "true" }, s("line", { class: "rail", x1: 2, x2: width - 2, y1: 4, y2: 4 }));
+  if (score.low !== undefined) {
+    bar.append(s("line", { class: "span", x1: at(score.low), x2: at(score.high), y1: 4, y2: 4 }));
+  }
+  bar.append(s("circle", { class: "dot", cx: at(score.value), cy: 4, r: 2.6 }));
+  return bar;
+}
+
+// Reasons are collected while a table is drawn and listed below it; equal reasons share a number.
+class Notes {
+  constructor() {
+    this.reasons = [];
+  }
+
+  mark(reason) {
+    if (!this.reasons.includes(reason)) this.reasons.push(reason);
+    return h("sup", { class: "note" }, String(this.reasons.indexOf(reason) + 1));
+  }
+
+  list() {
+    if (!this.reasons.length) return null;
+    return h("ol", { class: "notes" }, this.reasons.map((reason) => h("li", {}, reason)));
+  }
+}
