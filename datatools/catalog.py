@@ -44,7 +44,7 @@ class Catalog:
     def batches(self, sql: str, n_rows: int = 10_000) -> Iterator[pa.RecordBatch]:
         """The result of a query piece by piece, on a cursor of its own: memory stays flat."""
         with self._db.cursor() as cursor:
-            yield from cursor.sql(sql).fetch_record_batch(n_rows)
+            yield from cursor.sql(sql).to_arrow_reader(n_rows)
 
     def value(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> Any:
         """The first column of the first row, None without rows."""

@@ -80,6 +80,16 @@ ORDER BY key
 """
 
 
+_VANISHED = """
+SELECT key FROM store.pictures WHERE key NOT IN (SELECT key FROM found UNION ALL SELECT key FROM unnamed)
+"""
+
+# A source that was moved as a whole is no reason to read anything again.
+_MOVED = """
+UPDATE store.pictures AS s SET uri = found.uri FROM found WHERE s.key = found.key AND s.uri != found.uri
+"""
+
+
 def make_plan(catalog: Catalog, listing: Listing, readers: dict[str, int], settings: BuildSettings) -> Plan:
     """Compare the source with the catalog.
 
@@ -91,9 +101,10 @@ def make_plan(catalog: Catalog, listing: Listing, readers: dict[str, int], setti
     """
     retry = {"retry_all": settings.retry == (), "retry": list(settings.retry or ())}
     names, numbers = list(readers), list(readers.values())
-    with catalog.given("found", _found(listing.images)):
+    with catalog.given("found", _found(listing.images)), catalog.given("unnamed", _unnamed(listing)):
+        catalog.execute(_MOVED)
         todo = catalog.arrow(_TODO, {"engines": names, "readers": numbers, **retry})
-        vanished = catalog.arrow("SELECT key FROM store.pictures WHERE key NOT IN (SELECT key FROM found)")
+        vanished = catalog.arrow(_VANISHED)
     with catalog.given("todo", todo):
         todo = catalog.arrow(_KNOWN, {"readers": numbers})
     return Plan(todo, len(listing.images) - todo.num_rows, vanished)
@@ -107,6 +118,10 @@ def _found(images: Sequence[ImageRef]) -> pa.Table:
         "mtime_ns": pa.array([image.mtime_ns for image in images], pa.int64()),
     }
     return pa.table(columns)
+
+
+def _unnamed(listing: Listing) -> pa.Table:
+    return pa.table({"key": pa.array([image.key for image, _ in listing.unnamed], pa.string())})
 
 
 def _task(row: dict[str, Any]) -> Task:
