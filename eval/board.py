@@ -36,7 +36,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
-    """What a metric is: the registry entry that column heads and the methods page are written from."""
+    """What a metric is: the registry entry that column heads and the methods page are written from.
+
+    `unit`: "share" for shares of 1 and error rates, which are best shown in per cent; "x1000" and "x100" for
+    values already multiplied so; "characters"; or "" for plain numbers.
+    """
 
     id: str
     label: str

@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from datatools.errors import InputError
 from eval.board import Score
 from eval.clip_score import (
     ClipScorer,
@@ -24,7 +23,7 @@ from eval.reading import load_picture
 from eval.statistics import bootstrap_weights, cluster_sums, ratio_interval
 from eval.store import Store
 
-__all__ = ["CLIP_METRICS", "parse_clip", "score_clip"]
+__all__ = ["CLIP_METRICS", "score_clip"]
 
 CLIP_METRICS = ("clip_desc", "clip_text", "clip_full")
 
@@ -34,20 +33,6 @@ _CELLS = """
     JOIN prompts p ON p.suite_id = settings.suite_id AND p.prompt_id = s.prompt_id
     WHERE s.setting_id IN (SELECT unnest(?)) ORDER BY settings.position, p.position, s.seed
 """
-
-
-def parse_clip(text: str) -> tuple[str, str] | None:
-    """ "ViT-B-32:laion2b_s34b_b79k" -> architecture and weights (a tag or a file); "none" -> None.
-
-    Raises:
-        InputError: no ":" between the two.
-    """
-    if text == "none":
-        return None
-    name, colon, weights = text.rpartition(":")
-    if not (name and colon and weights):
-        raise InputError(f"--clip {text}: expected ARCHITECTURE:WEIGHTS", "Or none, for no CLIP score.")
-    return name, weights
 
 
 def score_clip(
@@ -70,7 +55,7 @@ def score_clip(
 
 def _open(model: tuple[str, str] | None) -> ClipScorer | str:
     if model is None:
-        return "not asked for: give --clip ARCHITECTURE:WEIGHTS"
+        return "not asked for: give --clip-model"
     try:
         return open_clip_scorer(*model)
     except WeightsMissing as error:
@@ -99,7 +84,7 @@ def _score_kind(
     store: Store, scorer: ClipScorer, frame: pd.DataFrame, prompts: Sequence[str | None]
 ) -> tuple[Score, float | None]:
     """Mean agreement over pictures that have such a prompt, missing ones as 0; and agreement by chance."""
-    asked = frame.assign(prompt=list(prompts)).dropna(subset="prompt")
+    asked = frame.assign(prompt=pd.Series(prompts, index=frame.index, dtype=object)).dropna(subset="prompt")
     if asked.empty:
         return Score(None, reason="no prompt of this suite has one", ranked=False), None
     made = asked[asked["status"] == "done"]

@@ -32,7 +32,7 @@ from eval.store import Store
 
 __all__ = ["FIDELITY_METRICS", "KID_MIN_PICTURES", "score_fidelity", "unscored_fidelity"]
 
-FIDELITY_METRICS = ("fid", "kid")
+FIDELITY_METRICS = ("fid_clean", "kid")
 
 KID_MIN_PICTURES = 250
 """KID is unbiased at any n; below this its standard error is as large as what settings differ by."""
@@ -143,7 +143,7 @@ def _scores(ours: Features, real: Features, n_expected: int) -> dict[str, Score]
     kid = kernel_distance(ours, real)
     mean, spread = 1000 * kid.mean, 1.96 * 1000 * kid.standard_error
     return {
-        "fid": _with_n(
+        "fid_clean": _with_n(
             Score(frechet_distance(ours, real), n=n, n_expected=n_expected), n_real, FID_MIN_PICTURES
         ),
         "kid": _with_n(Score(mean, mean - spread, mean + spread, n, n_expected), n_real, KID_MIN_PICTURES),

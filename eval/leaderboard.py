@@ -12,10 +12,10 @@ import pandas as pd
 
 from eval.board import Board, BoardRow, MetricInfo, Score
 from eval.board_samples import load_samples
+from eval.counts import count_pictures, load_counts
 from eval.metrics import OTHER_METRICS, TEXT_METRICS
 from eval.panels import confusions, em_by_length
 from eval.ranked_rows import rank_rows
-from eval.scoring import count_pictures, load_counts
 from eval.store import Store
 
 __all__ = ["load_board"]

@@ -45,10 +45,14 @@ def _ned(frame: pd.DataFrame) -> pd.Series[float]:
     return 1 - frame["n_edits"] / longer
 
 
+SHARE = "share"
+"""Unit of numbers that are shown in per cent: shares of 1, and error rates, which may exceed it."""
+
+
 def _info(
     metric: str, label: str, direction: Literal["up", "down"], description: str, source: str
 ) -> MetricInfo:
-    return MetricInfo(metric, label, direction == "up", "", description, source)
+    return MetricInfo(metric, label, direction == "up", SHARE, description, source)
 
 
 _JIWER = "as jiwer 4 computes it"
@@ -213,7 +217,14 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
         "empty",
     ),
     TextMetric(
-        _info("spurious_chars", "spurious", "down", "Mean characters read where the text is empty.", _OURS),
+        MetricInfo(
+            "spurious_chars",
+            "spurious",
+            False,
+            "characters",
+            "Mean characters read where the text is empty.",
+            _OURS,
+        ),
         _column("n_reading"),
         lambda frame: np.ones(len(frame)),
         "empty",
@@ -222,7 +233,7 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
 
 OTHER_METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
-        "fid",
+        "fid_clean",
         "FID",
         False,
         "",

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-
-import pandas as pd
+from dataclasses import asdict
 
 from datatools.ocr import OcrEngine
 from eval.aggregate import score_texts
 from eval.board import Score
-from eval.clip_score import DEFAULT_MODEL
 from eval.clip_scoring import score_clip
+from eval.counts import load_counts
 from eval.fidelity_scoring import score_fidelity
-from eval.normalise import Normaliser
 from eval.protocol import Protocol
 from eval.reading import read_pictures
+from eval.score_options import ScoreOptions
 from eval.store import Store
 from eval.text_scoring import count_texts
 
-__all__ = ["Counts", "ScoreOptions", "count_pictures", "load_counts", "read_and_score", "score_again"]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreOptions:
-    """How pictures are scored."""
-
-    normaliser: Normaliser = "ci"
-    min_confidence: float = 0.5
-    clip: tuple[str, str] | None = DEFAULT_MODEL
-    """Architecture and weights of the scoring CLIP."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Pictures that were expected, made, made without any text being read, and failed or missing."""
-
-    expected: int
-    done: int
-    no_text: int
-    failed: int
+__all__ = ["read_and_score", "score_again"]
 
 
 def read_and_score(
@@ -62,33 +40,6 @@ def score_again(store: Store, setting_ids: Sequence[str], protocol: Protocol) ->
     counts = load_counts(store, setting_ids, protocol.id)
     for setting_id, frame in counts.groupby("setting_id", sort=False):
         _keep(store, str(setting_id), protocol.id, score_texts(frame))
-
-
-def load_counts(store: Store, setting_ids: Sequence[str], protocol_id: str) -> pd.DataFrame:
-    """Rows of `text_scores` with the prompt's stratum and text, in the order of the suite."""
-    return store.frame(
-        """SELECT t.*, p.txt, p.stratum, p.position FROM text_scores t
-           JOIN settings s USING (setting_id)
-           JOIN prompts p ON p.suite_id = s.suite_id AND p.prompt_id = t.prompt_id
-           WHERE t.protocol_id = ? AND t.setting_id IN (SELECT unnest(?))
-           ORDER BY s.position, p.position, t.seed""",
-        [protocol_id, list(setting_ids)],
-    )
-
-
-def count_pictures(store: Store, setting_ids: Sequence[str], protocol_id: str) -> Counts:
-    """Counts over these settings; no text are pictures in which the protocol's reader read nothing."""
-    [(expected, done)] = store.rows(
-        """SELECT count(*), count(*) FILTER (status = 'done') FROM samples
-           WHERE setting_id IN (SELECT unnest(?))""",
-        [list(setting_ids)],
-    )
-    [(no_text,)] = store.rows(
-        """SELECT count(*) FROM text_scores
-           WHERE protocol_id = ? AND setting_id IN (SELECT unnest(?)) AND reading = ''""",
-        [protocol_id, list(setting_ids)],
-    )
-    return Counts(expected, done, no_text, expected - done)
 
 
 def _keep(store: Store, setting_id: str, protocol_id: str, scores: Mapping[str, Score]) -> None:

@@ -6,11 +6,13 @@ The unit that was sampled is the prompt, not the picture: all pictures of a prom
 
 from __future__ import annotations
 
+from math import comb
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import bdtr
 
 __all__ = [
     "Interval",
@@ -40,7 +42,7 @@ class Interval(NamedTuple):
 
 def wilson(n_true: float, n: int, level: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion (Wilson 1927): honest at 0 and at n, never of width 0."""
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.5 + level / 2)
     p, z2 = n_true / n, z * z
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = z / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
@@ -112,8 +114,7 @@ def mcnemar_midp(n_only_a: int, n_only_b: int) -> float:
     if n == 0:
         return 1.0
     k = min(n_only_a, n_only_b)
-    point = stats.binom.pmf(k, n, 0.5)
-    return float(min(1.0, 2 * stats.binom.cdf(k, n, 0.5) - point))
+    return float(min(1.0, 2 * bdtr(k, n, 0.5) - comb(n, k) / 2**n))
 
 
 def sign_flip_p(differences: Floats, n_draws: int = N_PERMUTATIONS, seed: int = 0) -> Floats:

@@ -10,20 +10,18 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from PIL import Image
 
 from datatools.atomic import write_bytes_atomic
 from datatools.errors import InputError
 from eval.store_schema import SCHEMA_VERSION, TABLES
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["Store", "open_store"]
 
@@ -52,6 +50,11 @@ class Store:
     def frame(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """The answer to a query as a pandas frame. Values go into `params`, never into the text."""
         return self._connection.execute(sql, params or None).df()
+
+    def arrow(self, sql: str) -> pa.Table:
+        """The answer to one SELECT as an Arrow table."""
+        relation = self._connection.sql(sql)
+        return relation.to_arrow_table() if relation is not None else pa.table({})
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as tuples."""
@@ -144,6 +147,4 @@ def _explain(path: Path, message: str) -> tuple[str, str]:
 
 
 def _as_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    import pyarrow as pa
-
     return pa.Table.from_pylist([dict(row) for row in rows])

@@ -1,0 +1,49 @@
+"""What stands in the store about pictures: counts per picture, and how many there are of which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from eval.store import Store
+
+__all__ = ["Counts", "count_pictures", "load_counts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pictures that were expected, made, made without any text being read, and failed or missing."""
+
+    expected: int
+    done: int
+    no_text: int
+    failed: int
+
+
+def load_counts(store: Store, setting_ids: Sequence[str], protocol_id: str) -> pd.DataFrame:
+    """Rows of `text_scores` with the prompt's stratum and text, in the order of the suite."""
+    return store.frame(
+        """SELECT t.*, p.txt, p.stratum, p.position FROM text_scores t
+           JOIN settings s USING (setting_id)
+           JOIN prompts p ON p.suite_id = s.suite_id AND p.prompt_id = t.prompt_id
+           WHERE t.protocol_id = ? AND t.setting_id IN (SELECT unnest(?))
+           ORDER BY s.position, p.position, t.seed""",
+        [protocol_id, list(setting_ids)],
+    )
+
+
+def count_pictures(store: Store, setting_ids: Sequence[str], protocol_id: str) -> Counts:
+    """Counts over these settings; no text are pictures in which the protocol's reader read nothing."""
+    [(expected, done)] = store.rows(
+        """SELECT count(*), count(*) FILTER (status = 'done') FROM samples
+           WHERE setting_id IN (SELECT unnest(?))""",
+        [list(setting_ids)],
+    )
+    [(no_text,)] = store.rows(
+        """SELECT count(*) FROM text_scores
+           WHERE protocol_id = ? AND setting_id IN (SELECT unnest(?)) AND reading = ''""",
+        [protocol_id, list(setting_ids)],
+    )
+    return Counts(expected, done, no_text, expected - done)

@@ -1,0 +1,61 @@
+"""Words of the command line -> values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import duckdb
+
+from datatools.errors import InputError
+from datatools.listing import table_lines
+from eval.store import Store
+from eval.sweep_job import Weights
+
+__all__ = ["floats", "parse_weights", "query_lines"]
+
+
+def floats(text: str | None) -> tuple[float, ...] | None:
+    """ "1,3" -> (1.0, 3.0); None stays None.
+
+    Raises:
+        InputError: a part is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"'{text}' is no list of numbers", "Write numbers with commas: 1,3") from error
+
+
+def parse_weights(text: str) -> Sequence[Weights]:
+    """ "averaged,raw,0.999" -> which of a checkpoint's weights to use, in turn.
+
+    Raises:
+        InputError: neither a name nor a rate.
+    """
+    return [_weights(part) for part in text.split(",")]
+
+
+def _weights(text: str) -> Weights:
+    match text:
+        case "averaged":
+            return "averaged"
+        case "raw":
+            return "raw"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"no weights '{text}'", "averaged, raw, or the rate of an average.") from error
+
+
+def query_lines(store: Store, sql: str) -> Iterator[str]:
+    """The answer to a query as lines of a table.
+
+    Raises:
+        InputError: the query cannot be run; DuckDB's own words.
+    """
+    try:
+        yield from table_lines(store.arrow(sql))
+    except duckdb.Error as error:
+        raise InputError(f"the query failed: {error}") from error

@@ -1,0 +1,141 @@
+"""The leaderboard as files: CSV, JSON and Parquet with full numbers, Markdown and LaTeX as printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datatools.console import plain
+from eval.board import Board, BoardRow, MetricInfo
+from eval.identity import canonical_json
+from eval.report.terminal import format_score
+
+__all__ = ["FORMATS", "Format", "export_board"]
+
+Format = Literal["csv", "json", "md", "latex", "parquet"]
+
+JSON_SCHEMA_VERSION = 1
+
+_LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {character: f"\\{character}" for character in "&%$#_{}"}
+)
+_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>|"})
+
+
+def export_board(
+    board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo], file_format: Format
+) -> bytes:
+    """The chosen rows and metrics in a format. The same board gives the same bytes."""
+    return FORMATS[file_format](board, rows, metrics)
+
+
+def _csv(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
+    records = [_record(row, metrics) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(_record_names(metrics)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
+    """Everything about the chosen rows, scores that were not chosen included: it is for programs."""
+    document = {
+        "schema": JSON_SCHEMA_VERSION,
+        "suite": board.suite,
+        "counts": board.counts,
+        "metrics": [asdict(metric) for metric in board.metrics],
+        "rows": [asdict(row) for row in rows],
+        "provenance": board.provenance,
+    }
+    return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _markdown(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
+    lines = [_heads(metrics), ["---:", "---", "---", "---:", *["---:"] * len(metrics)]]
+    lines += [[plain(cell).translate(_MARKDOWN) for cell in _cells(row, metrics)] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines).encode()
+
+
+def _latex(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
+    """A tabular for booktabs; the reader's paper brings its own caption."""
+    lines = [_heads(metrics), *(_cells(row, metrics) for row in rows)]
+    printed = [" & ".join(plain(cell).translate(_LATEX) for cell in line) + r" \\" for line in lines]
+    printed = [
+        line.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("–", "--") for line in printed
+    ]
+    top = [rf"\begin{{tabular}}{{rllr{'r' * len(metrics)}}}", r"\toprule", printed[0], r"\midrule"]
+    return "\n".join([*top, *printed[1:], r"\bottomrule", r"\end{tabular}", ""]).encode()
+
+
+def _parquet(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
+    names = _record_names(metrics)
+    records = [_record(row, metrics) for row in rows]
+    table = pa.table(
+        {name: pa.array([record[name] for record in records], kind) for name, kind in names.items()}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+FORMATS: dict[Format, Callable[[Board, Sequence[BoardRow], Sequence[MetricInfo]], bytes]] = {
+    "csv": _csv,
+    "json": _json,
+    "md": _markdown,
+    "latex": _latex,
+    "parquet": _parquet,
+}
+
+
+def _record_names(metrics: Sequence[MetricInfo]) -> dict[str, pa.DataType]:
+    names = {"rank": pa.int32(), "rank_low": pa.int32(), "rank_high": pa.int32(), "tie": pa.string()}
+    names |= dict.fromkeys(("label", "setting_id", "protocol_id", "spec"), pa.string())
+    names |= {"n_done": pa.int32(), "n_expected": pa.int32()}
+    names |= dict.fromkeys(("seconds_per_picture", "n_evaluations"), pa.float64())
+    for metric in metrics:
+        names |= dict.fromkeys((metric.id, f"{metric.id}_low", f"{metric.id}_high"), pa.float64())
+        names |= {
+            f"{metric.id}_n": pa.int32(),
+            f"{metric.id}_ranked": pa.bool_(),
+            f"{metric.id}_reason": pa.string(),
+        }
+    return names
+
+
+def _record(row: BoardRow, metrics: Sequence[MetricInfo]) -> dict[str, Any]:
+    low, high = row.rank_interval or (None, None)
+    record: dict[str, Any] = {"rank": row.rank, "rank_low": low, "rank_high": high, "tie": row.tie}
+    record |= {"label": row.label, "setting_id": row.setting_id, "protocol_id": row.protocol_id}
+    record |= {"spec": canonical_json(row.spec), "n_done": row.n_pictures[0], "n_expected": row.n_pictures[1]}
+    record |= {"seconds_per_picture": row.seconds_per_picture, "n_evaluations": row.n_evaluations}
+    for metric in metrics:
+        score = row.scores.get(metric.id)
+        for suffix, name in (
+            ("", "value"),
+            ("_low", "low"),
+            ("_high", "high"),
+            ("_n", "n"),
+            ("_ranked", "ranked"),
+        ):
+            record[metric.id + suffix] = None if score is None else getattr(score, name)
+        record[f"{metric.id}_reason"] = "not computed" if score is None else score.reason
+    return record
+
+
+def _heads(metrics: Sequence[MetricInfo]) -> list[str]:
+    arrows = [f"{metric.label} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics]
+    return ["rank", "tie", "setting", "n", *arrows]
+
+
+def _cells(row: BoardRow, metrics: Sequence[MetricInfo]) -> list[str]:
+    numbers = [format_score(row.scores.get(metric.id), metric) for metric in metrics]
+    return ["" if row.rank is None else str(row.rank), row.tie, row.label, str(row.n_pictures[1]), *numbers]

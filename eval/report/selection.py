@@ -1,0 +1,137 @@
+"""Which rows and columns a report shows, in which order, and whether a gate of `--fail-if` holds."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datatools.errors import InputError, suggest
+from eval.board import Board, BoardRow, MetricInfo
+
+__all__ = ["DEFAULT_METRICS", "Condition", "choose_metrics", "failing_rows", "parse_condition", "select_rows"]
+
+DEFAULT_METRICS = ("em_ci", "cer", "word_f1", "no_text_rate", "fid_clean", "kid", "clip_desc")
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "=": operator.eq,
+}
+_OWN = {name: name for name in ("label", "setting_id", "protocol_id", "rank", "n_evaluations")}
+_OWN |= {"seconds": "seconds_per_picture"}
+_CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=)\s*(.+?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A comparison of one property of a row with a value: `em_ci < 0.8`, `sampler = ddim`."""
+
+    name: str
+    operator: str
+    value: float | str
+
+    def holds(self, row: BoardRow) -> bool | None:
+        """Whether it holds for a row; None when the row has no such value."""
+        found = _property(row, self.name)
+        if found is None:
+            return None
+        if isinstance(self.value, float) != isinstance(found, float):
+            found, wanted = str(found), f"{self.value:g}" if isinstance(self.value, float) else self.value
+            return _OPERATORS[self.operator](found, wanted)
+        return _OPERATORS[self.operator](found, self.value)
+
+
+def parse_condition(text: str) -> Condition:
+    """ "em_ci < 0.8" -> Condition.
+
+    Raises:
+        InputError: not of the form NAME OPERATOR VALUE.
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise InputError(f"'{text}' is no condition", "Write NAME OPERATOR VALUE, e.g. 'em_ci < 0.8'.")
+    name, sign, value = match.groups()
+    try:
+        number: float | str = float(value)
+    except ValueError:
+        number = value.strip("'\"")
+    return Condition(name, "=" if sign == "==" else sign, number)
+
+
+def select_rows(board: Board, conditions: Sequence[Condition], sort: str | None) -> list[BoardRow]:
+    """Rows for which every condition holds, best first by a metric when `sort` names one.
+
+    Sorting by a metric that is shown but not ranked keeps those rows behind the ranked ones.
+
+    Raises:
+        InputError: no row has a property of that name.
+    """
+    for condition in conditions:
+        _check_name(board, condition.name)
+    rows = [row for row in board.rows if all(condition.holds(row) for condition in conditions)]
+    if sort is None:
+        return rows
+    [metric] = choose_metrics(board, [sort])
+    sign = -1.0 if metric.higher_is_better else 1.0
+
+    def key(row: BoardRow) -> tuple[bool, float]:
+        score = row.scores.get(metric.id)
+        if score is None or score.value is None:
+            return True, float("inf")
+        return not score.ranked, sign * score.value
+
+    return sorted(rows, key=key)
+
+
+def choose_metrics(board: Board, names: Sequence[str] | None) -> list[MetricInfo]:
+    """The named metrics in the order given; without names the usual few that the board has.
+
+    Raises:
+        InputError: the board has no such metric.
+    """
+    known = {metric.id: metric for metric in board.metrics}
+    if names is None:
+        return [known[name] for name in DEFAULT_METRICS if name in known]
+    if "all" in names:
+        return list(board.metrics)
+    for name in names:
+        if name not in known:
+            raise InputError(f"no metric '{name}'", suggest(name, known) or f"Metrics: {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def failing_rows(board: Board, rows: Sequence[BoardRow], gates: Sequence[Condition]) -> list[str]:
+    """What is wrong with the rows shown: one line for each that a gate holds for, or that lacks its value."""
+    for gate in gates:
+        _check_name(board, gate.name)
+    wrong = []
+    for gate in gates:
+        for row in rows:
+            if gate.holds(row) is not False:
+                found = _property(row, gate.name)
+                shown = f"{found:.4g}" if isinstance(found, float) else "no value"
+                wrong.append(f"{row.label}: {gate.name} {gate.operator} {gate.value} ({shown})")
+    return wrong
+
+
+def _property(row: BoardRow, name: str) -> float | str | None:
+    """A metric's value, a part of the spec, or the row's own label, rank and cost."""
+    if name in row.scores:
+        return row.scores[name].value
+    own: dict[str, Any] = {name: getattr(row, field) for name, field in _OWN.items()}
+    found = own[name] if name in own else row.spec.get(name)
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        return float(found)
+    return None if found is None else str(found)
+
+
+def _check_name(board: Board, name: str) -> None:
+    known = set(_OWN).union(*(row.scores.keys() | row.spec.keys() for row in board.rows))
+    if name not in known:
+        raise InputError(f"no row has '{name}'", suggest(name, known) or f"Known: {', '.join(sorted(known))}")

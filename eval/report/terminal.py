@@ -1,0 +1,78 @@
+"""The leaderboard in a terminal: values with intervals, ties, and reasons for what could not be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datatools.console import plain
+from eval.board import Board, BoardRow, MetricInfo, Score
+from eval.metrics import SHARE
+
+__all__ = ["format_score", "print_board"]
+
+
+def print_board(
+    board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo], console: Console
+) -> None:
+    """Print the chosen rows and metrics as one table, then the notes that its marks stand for."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"leaderboard · {plain(board.suite)}", title_justify="left")
+    for head in ("rank", "tie"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("setting", overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    for metric in metrics:
+        arrow = "↑" if metric.higher_is_better else "↓"
+        table.add_column(f"{metric.label} {arrow}", justify="right", no_wrap=True)
+    table.add_column("s/picture", justify="right")
+    notes: dict[str, str] = {}
+    for row, starts_group in zip(rows, _group_starts(rows), strict=True):
+        if starts_group:
+            table.add_section()
+        table.add_row(*_cells(row, metrics, notes))
+    console.print(table)
+    for reason, mark in notes.items():
+        console.print(escape(plain(f"{mark} {reason}")), soft_wrap=True, style="dim")
+    n = board.counts
+    made = f"{n['expected']} pictures expected, {n['done']} done"
+    console.print(f"{made}, {n['no_text']} without text, {n['failed']} failed")
+
+
+def format_score(score: Score | None, metric: MetricInfo) -> str:
+    """ "71.2 [65.1 76.4]" for shares, in per cent; "3.21 [2.94 3.52]" for others; "–" without a value."""
+    if score is None or score.value is None:
+        return "–"
+    scale, digits = (100, 1) if metric.unit == SHARE else (1, 2)
+    value = f"{score.value * scale:.{digits}f}"
+    if score.low is None or score.high is None:
+        return value
+    return f"{value} [{score.low * scale:.{digits}f} {score.high * scale:.{digits}f}]"
+
+
+def _cells(row: BoardRow, metrics: Sequence[MetricInfo], notes: dict[str, str]) -> list[str]:
+    done, expected = row.n_pictures
+    cells = ["" if row.rank is None else str(row.rank), row.tie, escape(plain(row.label))]
+    cells.append(str(expected) if done == expected else f"{done}/{expected}")
+    for metric in metrics:
+        score = row.scores.get(metric.id)
+        mark = ""
+        if score is not None and score.reason is not None:
+            mark = notes.setdefault(score.reason, _mark(len(notes)))
+        cells.append(escape(format_score(score, metric)) + (f" {mark}" if mark else ""))
+    cells.append("" if row.seconds_per_picture is None else f"{row.seconds_per_picture:.3g}")
+    return cells
+
+
+def _mark(number: int) -> str:
+    marks = "*†‡§¶"
+    return marks[number] if number < len(marks) else f"({number + 1})"
+
+
+def _group_starts(rows: Sequence[BoardRow]) -> list[bool]:
+    """Where another protocol or number of pictures begins: ranks start anew there."""
+    keys = [(row.protocol_id, row.n_pictures[1]) for row in rows]
+    return [i > 0 and key != keys[i - 1] for i, key in enumerate(keys)]

@@ -1,0 +1,86 @@
+"""From a store to what was asked for: a table on the terminal, a page, a file; and gates for CI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from datatools.atomic import write_bytes_atomic, write_text_atomic
+from datatools.console import messages, plain
+from datatools.errors import InputError
+from eval.board import Board, BoardRow, MetricInfo
+from eval.leaderboard import load_board
+from eval.report.exports import export_board
+from eval.report.page import render_page
+from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
+from eval.report.terminal import print_board
+from eval.store import open_store
+
+__all__ = ["OutputFormat", "ReportOptions", "write_report"]
+
+OutputFormat = Literal["table", "md", "csv", "json", "latex", "parquet"]
+
+_WIDTH_OF_A_FILE = 200  # columns, where there is no terminal that has a width
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What to show of a board, and how."""
+
+    html: Path | None = None
+    sort: str | None = None
+    conditions: Sequence[str] = ()
+    metrics: Sequence[str] | None = None
+    file_format: OutputFormat = "table"
+    out: Path | None = None
+    gates: Sequence[str] = ()
+
+
+def write_report(store_path: Path, options: ReportOptions) -> bool:
+    """Write what was asked for; returns whether a gate failed.
+
+    Raises:
+        InputError: no such store, row property or metric, or Parquet without a file to write to.
+    """
+    conditions = [parse_condition(text) for text in options.conditions]
+    gates = [parse_condition(text) for text in options.gates]
+    if options.file_format == "parquet" and options.out is None:
+        raise InputError("parquet is no text to print", "Name a file with --out.")
+    with open_store(store_path) as store:
+        board = load_board(store)
+    if not board.rows:
+        raise InputError(f"{store_path} holds no scores yet", "txtdiff-eval run or score makes them.")
+    rows = select_rows(board, conditions, options.sort)
+    _show(board, rows, choose_metrics(board, options.metrics), options)
+    if options.html is not None:
+        write_text_atomic(options.html, render_page(board))
+        messages.print(f"the page is {options.html}", markup=False)
+    wrong = failing_rows(board, rows, gates)
+    for line in wrong:
+        messages.print(f"gate: {plain(line)}", markup=False, soft_wrap=True)
+    return bool(wrong)
+
+
+def _show(
+    board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo], options: ReportOptions
+) -> None:
+    if options.file_format != "table":
+        data = export_board(board, rows, metrics, options.file_format)
+        if options.out is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            write_bytes_atomic(options.out, data)
+        return
+    if options.out is None:
+        has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+        print_board(board, rows, metrics, Console(width=None if has_width else _WIDTH_OF_A_FILE))
+        return
+    with options.out.open("w", encoding="utf-8") as file:
+        print_board(board, rows, metrics, Console(file=file, width=_WIDTH_OF_A_FILE))
