@@ -8,11 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from txtdiff.diffusion.denoiser import Denoiser
+from txtdiff.diffusion.denoiser import Denoiser, Prediction
 from txtdiff.diffusion.noise import NoiseSource
 from txtdiff.diffusion.schedule import CLEAN, Schedule
 
-__all__ = ["ddim_sigma", "sample_ddim"]
+__all__ = ["ddim_sigma", "ddim_step", "sample_ddim"]
 
 
 @torch.no_grad()
@@ -30,12 +30,17 @@ def sample_ddim(
         eta: the share of ancestral noise; above 0 `noise` is drawn once per step.
     """
     for t, s in pairwise(steps):
-        x0, eps, _ = denoiser(x, t)
         sigma = ddim_sigma(schedule, t, s, eta)
-        x = schedule.signal(s) * x0 + math.sqrt(1 - schedule.alpha_bar_at(s) - sigma**2) * eps
+        x = ddim_step(denoiser(x, t), schedule, s, sigma)
         if noise is not None and sigma > 0 and s != CLEAN:
             x = x + sigma * noise()
     return x
+
+
+def ddim_step(prediction: Prediction, schedule: Schedule, s: int, sigma: float = 0.0) -> Tensor:
+    """The picture at timestep s, before noise of deviation sigma is added."""
+    of_eps = math.sqrt(1 - schedule.alpha_bar_at(s) - sigma**2)
+    return schedule.signal(s) * prediction.x0 + of_eps * prediction.eps
 
 
 def ddim_sigma(schedule: Schedule, t: int, s: int, eta: float) -> float:

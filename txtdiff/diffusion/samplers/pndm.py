@@ -16,16 +16,32 @@ from torch import Tensor
 
 from txtdiff.diffusion.denoiser import Denoiser, x0_and_eps
 from txtdiff.diffusion.noise import NoiseSource
-from txtdiff.diffusion.samplers.ddim import ddim_sigma
+from txtdiff.diffusion.samplers.ddim import ddim_sigma, ddim_step
 from txtdiff.diffusion.schedule import CLEAN, Schedule
 from txtdiff.diffusion.steps import midpoint
 from txtdiff.diffusion.thresholding import clamp_x0
 
-__all__ = ["sample_plms", "sample_prk"]
+__all__ = ["PseudoOptions", "sample_plms", "sample_prk"]
 
 Limit = Callable[[Tensor], Tensor]
 N_RUNGE_KUTTA = 3  # steps that build up the history PLMS extrapolates from
 ADAMS_BASHFORTH = (55 / 24, -59 / 24, 37 / 24, -9 / 24)  # newest first; Liu et al. 2022, equation 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoOptions:
+    """What is free in the pseudo methods.
+
+    midpoints: the timestep within each step; None: halfway.
+    limit: keeps the x0 of every transfer in range. Where alpha_bar is tiny an average of eps means an x0 far
+        outside, so without it sampling from the last cosine timestep diverges.
+    min_signal: a step from where sqrt(alpha_bar) is less is a DDIM step. There an average of eps says nothing
+        about the picture: rounding errors are divided by the signal, 5e-5 at the last cosine timestep.
+    """
+
+    midpoints: tuple[int, ...] | None = None
+    limit: Limit | None = clamp_x0
+    min_signal: float = 0.005
 
 
 @torch.no_grad()
@@ -34,9 +50,8 @@ def sample_prk(
     x: Tensor,
     schedule: Schedule,
     steps: tuple[int, ...],
+    options: PseudoOptions = PseudoOptions(),
     *,
-    midpoints: tuple[int, ...] | None = None,
-    limit: Limit | None = clamp_x0,
     eta: float = 0.0,
     noise: NoiseSource | None = None,
 ) -> Tensor:
@@ -47,19 +62,20 @@ def sample_prk(
         x: (B, C, H, W) noise of the first timestep.
         schedule: of the training.
         steps: timesteps from noisy to clean.
-        midpoints: the timestep within each step; None: halfway.
-        limit: keeps the x0 of every transfer in range. Where alpha_bar is tiny an average of eps means an
-            x0 far outside, so without it sampling from the last cosine timestep diverges.
+        options: see there.
         eta, noise: ancestral noise in each step, as in `sample_ddim`.
 
     Returns:
         (B, C, H, W), the picture at the last timestep.
     """
-    move = _Transfer(schedule, limit)
-    for t, middle, s in _with_midpoints(steps, midpoints):
-        eps = _runge_kutta(denoiser, x, move, t, middle, s)
+    move = _Transfer(schedule, options.limit)
+    for t, middle, s in _with_midpoints(steps, options.midpoints):
+        first = denoiser(x, t)
         sigma = ddim_sigma(schedule, t, s, eta)
-        x = move(x, eps, t, s, sigma)
+        if schedule.signal(t) < options.min_signal:
+            x = ddim_step(first, schedule, s, sigma)
+        else:
+            x = move(x, _runge_kutta(denoiser, x, first.eps, move, (t, middle, s)), t, s, sigma)
         if noise is not None and sigma > 0:
             x = x + sigma * noise()
     return x
@@ -71,22 +87,24 @@ def sample_plms(
     x: Tensor,
     schedule: Schedule,
     steps: tuple[int, ...],
-    *,
-    midpoints: tuple[int, ...] | None = None,
-    limit: Limit | None = clamp_x0,
+    options: PseudoOptions = PseudoOptions(),
 ) -> Tensor:
     """Pseudo linear multistep: after three Runge-Kutta steps one evaluation each (Liu et al. 2022, alg. 2).
 
     Arguments as in `sample_prk`.
     """
-    move = _Transfer(schedule, limit)
+    move = _Transfer(schedule, options.limit)
     history: list[Tensor] = []  # newest first
-    for t, middle, s in _with_midpoints(steps, midpoints):
+    for t, middle, s in _with_midpoints(steps, options.midpoints):
+        first = denoiser(x, t)
+        if schedule.signal(t) < options.min_signal:
+            x = ddim_step(first, schedule, s)
+            continue
         if len(history) < N_RUNGE_KUTTA:
-            eps = _runge_kutta(denoiser, x, move, t, middle, s)
+            eps = _runge_kutta(denoiser, x, first.eps, move, (t, middle, s))
             history = [eps, *history]
         else:
-            history = [denoiser(x, t).eps, *history][: len(ADAMS_BASHFORTH)]
+            history = [first.eps, *history][: len(ADAMS_BASHFORTH)]
             eps = _adams_bashforth(history)
         x = move(x, eps, t, s)
     return x
@@ -114,9 +132,11 @@ def _with_midpoints(
     return ((t, middle, s) for (t, s), middle in zip(pairs, middles, strict=True))
 
 
-def _runge_kutta(denoiser: Denoiser, x: Tensor, move: _Transfer, t: int, middle: int, s: int) -> Tensor:
+def _runge_kutta(
+    denoiser: Denoiser, x: Tensor, eps1: Tensor, move: _Transfer, step: tuple[int, int, int]
+) -> Tensor:
     """The noise of one step: Liu et al. 2022, equation 13 (the classical fourth-order weights)."""
-    eps1 = denoiser(x, t).eps
+    t, middle, s = step
     x1 = move(x, eps1, t, middle)
     eps2 = denoiser(x1, middle).eps
     if s == CLEAN:
