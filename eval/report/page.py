@@ -26,6 +26,13 @@ SCRIPTS = (
     "state.js",
     "scores.js",
     "table.js",
+    "tradeoff.js",
+    "lengths.js",
+    "heatmaps.js",
+    "readings.js",
+    "wall.js",
+    "compare.js",
+    "methods.js",
     "main.js",
 )
 
@@ -33,8 +40,8 @@ SCRIPTS = (
 def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
     """One self-contained page: table, charts, samples, comparison, provenance, methods.
 
-    The same board gives the same bytes. Texts of strangers travel as JSON in one data block and reach the page
-    as text nodes only; a content security policy admits this page's own script and style by hash, pictures as
+    The same board gives the same bytes. Texts of strangers travel as JSON in one data block and reach the
+    page as text nodes only; a content security policy admits this page's own script and style by hash, pictures as
     data, and nothing else.
 
     Args:
@@ -75,7 +82,7 @@ def _source_hash(text: str) -> str:
 
 
 def _as_json(value: Any) -> str:
-    """JSON that can stand inside a script element: no "<" to end it, and no address that a tool could follow."""
+    """JSON that can stand inside a script element: no "<" to end it, and no address to follow."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     # Lone surrogates cannot be written as UTF-8 at all; line separators end a line in older readers.
     text = text.encode("utf-8", "replace").decode("utf-8")

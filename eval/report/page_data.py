@@ -1,4 +1,4 @@
-"""A board as the plain, compact data its page is drawn from: columns, not rows, and no number that is no number."""
+"""A board as the plain, compact data its page is drawn from: samples in columns, numbers that are finite."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _score(score: Score) -> dict[str, Any]:
 def _prompts(samples: Sequence[BoardSample]) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Each prompt once, in order of appearance, and its position."""
     position: dict[str, int] = {}
-    prompts = []
+    prompts: list[dict[str, Any]] = []
     for sample in samples:
         if sample.prompt_id not in position:
             position[sample.prompt_id] = len(prompts)

@@ -92,7 +92,9 @@ def _row(i: int, sampler: str, steps: int, guidance: float, samples: list[BoardS
             "ned": Score(1 - cer, max(0, 0.9 - cer), min(1, 1.1 - cer), n - (i == 3), n),
             "word_f1": Score(min(1, right / n + 0.05), em.low, em.high, n, n),
             "no_text_rate": Score(0.02 * (i % 4), 0, 0.1, n, n),
-            "fid": Score(60.0 + 7 * i, n=n, n_expected=n, reason=few.replace("250", "2048"), ranked=False),
+            "fid_clean": Score(
+                60.0 + 7 * i, n=n, n_expected=n, reason=few.replace("250", "2048"), ranked=False
+            ),
             "kid": Score(3.0 + i, 1.0 + i, 5.0 + i, n, n, few, ranked=False),
             "clip_desc": none,
         },

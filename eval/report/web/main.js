@@ -1,6 +1,16 @@
 // The page: head, parts in order of use, keys, theme.
 
-const PARTS = [["board", "Leaderboard", tableSection]];
+const PARTS = [
+  ["board", "Leaderboard", tableSection],
+  ["tradeoff", "Trade-offs", tradeoffSection],
+  ["compare", "Side by side", compareSection],
+  ["samples", "Samples", wallSection],
+  ["heat", "Sampler grid", heatSection],
+  ["lengths", "By length", lengthSection],
+  ["confusions", "Confusions", confusionSection],
+  ["provenance", "Provenance", provenanceSection],
+  ["methods", "Methods", methodSection],
+];
 
 function themeNow() {
   return state.theme === "auto" ? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light") : state.theme;
@@ -13,8 +23,6 @@ function drawTheme() {
 function tile(what, big, small, who) {
   return h("div", { class: "tile" }, h("div", { class: "what" }, what), h("div", { class: "big" }, big, small ? h("small", {}, ` ${small}`) : null), h("div", { class: "who" }, who));
 }
-
-const headline = metrics.has("em_ci") ? "em_ci" : data.metrics[0]?.id;
 
 function bestTile() {
   const best = rows[0];

@@ -1,13 +1,14 @@
 // Numbers as text, scores as cells, and the notes that say why a number is missing or orders nothing.
 
-const SHARE = /^(em|ned|word_|line_acc|line_prec|char_|trigram|kept|case|no_text|rnfi|halluc)/;
-
 const COSTS = new Map([
-  ["seconds", { id: "seconds", label: "s / picture", higher_is_better: false, unit: "s", description: "Mean time for one picture.", source: "measured while the pictures were made" }],
+  ["seconds", { id: "seconds", label: "time", higher_is_better: false, unit: "s", description: "Mean time for one picture.", source: "measured while the pictures were made" }],
   ["evaluations", { id: "evaluations", label: "evaluations", higher_is_better: false, unit: "", description: "Mean network evaluations for one picture, all stages.", source: "counted while the pictures were made" }],
 ]);
 
 const infoOf = (id) => metrics.get(id) ?? COSTS.get(id) ?? { id, label: id.replaceAll("_", " "), higher_is_better: true, unit: "", description: "", source: "" };
+
+// The number that ranks: EM when it was scored, else the first there is.
+const headline = metrics.has("em_ci") ? "em_ci" : data.metrics[0]?.id;
 
 // One shape for scores and costs: a cost has no interval and is always comparable.
 function scoreOf(row, id) {
@@ -21,21 +22,17 @@ function scoreOf(row, id) {
 const hasValue = (score) => score.value !== undefined;
 const isRanked = (score) => hasValue(score) && !score.unranked;
 
-function decimals(id) {
-  if (SHARE.test(id)) return 1;
-  return { cer: 3, cer_clip: 3, cer_free: 3, order_gap: 3, wer: 3, fid: 1, kid: 2, clip_desc: 1, clip_text: 1, clip_full: 1, evaluations: 0 }[id];
-}
+const isShare = (id) => infoOf(id).unit === "share";
 
 function number(value, id) {
   if (value === undefined || value === null) return "–";
-  if (SHARE.test(id)) return (100 * value).toFixed(1);
-  const places = decimals(id);
-  if (places !== undefined) return value.toFixed(places).replace("-", "−");
-  const size = Math.abs(value);
-  return (size >= 100 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toPrecision(2)).replace("-", "−");
+  const shown = isShare(id) ? 100 * value : value;
+  const size = Math.abs(shown);
+  const plain = isShare(id) ? shown.toFixed(1) : Number.isInteger(shown) || size >= 100 ? shown.toFixed(0) : size >= 10 ? shown.toFixed(1) : shown.toFixed(2);
+  return plain.replace("-", "−");
 }
 
-const unitOf = (id) => (SHARE.test(id) ? "%" : infoOf(id).unit.replace("x1000", "×1000").replace("x100", "×100"));
+const unitOf = (id) => (isShare(id) ? "%" : infoOf(id).unit.replace("x1000", "×1000").replace("x100", "×100"));
 const arrow = (id) => (infoOf(id).higher_is_better ? "↑" : "↓");
 const interval = (score, id) => (score.low === undefined ? "" : `[${number(score.low, id)}, ${number(score.high, id)}]`);
 
@@ -49,18 +46,16 @@ function describe(row, id) {
 
 // The span of a column over all rows: shares from 0 to 1 are drawn on their whole scale.
 function spanOf(id, members = rows) {
-  if (SHARE.test(id)) return [0, 1];
   const ends = members.flatMap((row) => {
     const score = scoreOf(row, id);
     return hasValue(score) ? [score.value, score.low ?? score.value, score.high ?? score.value] : [];
   });
-  if (!ends.length) return [0, 1];
-  const [low, high] = [Math.min(0, ...ends), Math.max(...ends)];
+  const [low, high] = [Math.min(0, ...ends), Math.max(isShare(id) ? 1 : 0, ...ends)];
   return [low, high > low ? high : low + 1];
 }
 
 function whisker(score, [low, high]) {
-  const width = 76;
+  const width = 62;
   const at = (value) => 2 + ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * (width - 4);
   const bar = s("svg", { class: "whisker", viewBox: `0 0 ${width} 8`, "aria-hidden": "true" }, s("line", { class: "rail", x1: 2, x2: width - 2, y1: 4, y2: 4 }));
   if (score.low !== undefined) {

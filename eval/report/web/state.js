@@ -2,7 +2,7 @@
 
 const defaults = {
   sort: "rank", down: "0", q: "", columns: "", x: "", y: "", logx: "auto", heat: "", a: "", b: "",
-  row: "", outcome: "all", stratum: "", find: "", align: "0", boxes: "1", theme: "auto", more: "1",
+  row: "", outcome: "all", stratum: "", find: "", align: "1", boxes: "1", theme: "auto", more: "1",
 };
 const state = { ...defaults, ...Object.fromEntries(readHash()) };
 

@@ -1,6 +1,6 @@
 // The leaderboard: sortable, filtered by words, with intervals, coverage, ties and notes.
 
-const USUAL = ["em_ci", "cer", "ned", "word_f1", "no_text_rate", "kid", "fid", "clip_desc"];
+const USUAL = ["em_ci", "cer", "ned", "word_f1", "no_text_rate", "kid", "fid_clean", "clip_desc"];
 const everyColumn = [...metrics.keys(), ...COSTS.keys()];
 
 function shownColumns() {
