@@ -151,7 +151,7 @@ def _parsed(data: bytes) -> Any:
     """A JSON value, None where there is none: a fork's file may be spread over many lines."""
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

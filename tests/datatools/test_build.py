@@ -237,7 +237,11 @@ if __name__ == "__main__":
     script.write_text(program)
     environment = os.environ | {"SMALL_READER_SLEEP_S": "0.02", "PYTHONPATH": str(Path.cwd())}
     return subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
     )
 
 

@@ -1,0 +1,60 @@
+"""What is found in a folder."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from datatools.errors import InputError
+from datatools.scan import scan
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def test_pictures_are_found_in_the_order_of_their_keys(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a/z.JPG", "a.png", "a/y.webp", "notes.md", "b.txt", ".hidden.png", ".git/x.png")
+    listing = scan(tmp_path)
+    assert [image.key for image in listing.images] == ["a.png", "a/y.webp", "a/z.JPG", "b.png"]
+    assert list(listing.texts) == ["b.txt"]
+    assert listing.images[0].uri == str(tmp_path / "a.png")
+    assert listing.images[0].size_bytes == 1
+    assert listing.images[0].mtime_ns == (tmp_path / "a.png").stat().st_mtime_ns
+
+
+def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "out/b.png")
+    (tmp_path / "in/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/other").symlink_to(tmp_path / "out")
+    (tmp_path / "in/b.png").symlink_to(tmp_path / "out/b.png")
+    assert [image.key for image in scan(tmp_path / "in").images] == ["a.png"]
+
+
+def test_keys_are_in_normal_form_and_a_clash_is_told(tmp_path: Path) -> None:
+    composed = unicodedata.normalize("NFC", "é.png")
+    touch(tmp_path, composed, unicodedata.normalize("NFD", composed))
+    listing = scan(tmp_path)
+    assert [image.key for image in listing.images] == [composed]
+    assert [reason for _, reason in listing.unnamed] == [
+        "another file has the same name in Unicode normal form C"
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.png", "closed/b.png")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # chmod does not stop root, whom tests may run as
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="closed"):
+        scan(tmp_path)
