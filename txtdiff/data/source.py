@@ -128,11 +128,7 @@ def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> dict[s
 def _query(catalog: Path, conditions: dict[str, str]) -> pa.Table:
     # The user's own condition may say anything; `query_catalog` lets it read this file and nothing else.
     where = " AND ".join(conditions.values())
-    connection = query_catalog(catalog, f"SELECT {_WANTED} FROM ({_KNOWN}) WHERE {where} ORDER BY key")
-    try:
-        return connection.to_arrow_table()
-    finally:
-        connection.close()
+    return query_catalog(catalog, f"SELECT {_WANTED} FROM ({_KNOWN}) WHERE {where} ORDER BY key")
 
 
 def _what_is_missing(catalog: Path, conditions: dict[str, str]) -> str:

@@ -77,7 +77,7 @@ class Watch:
     def _log(self) -> None:
         state = self.state
         totals = sum_over_ranks(state.totals, self.ranks)
-        state.totals.zero_()
+        state.totals = torch.zeros_like(totals)
         if self.metrics is None or self.speed is None:
             return
         values = averages_of(totals)

@@ -1,0 +1,199 @@
+"""The command `txtdiff`. No logic: options in, one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from datatools.console import EXIT_SOME_FAILED, count_option, messages, print_causes, run_app
+from datatools.errors import InputError
+from datatools.flags import flags
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Diffusion models that write a given text into a picture: train, sample, look inside.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one setting; repeat it. See `txtdiff config`."),
+]
+PresetName = Annotated[str | None, typer.Option(metavar="NAME", help="Start from a preset.")]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings that overrule the preset.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags:
+    """Options of train; everything else is a setting."""
+
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Run directory; run again to go on there.")]
+    preset: PresetName = None
+    catalog: Annotated[Path | None, typer.Option(metavar="FILE", help="Pictures: data.catalog.")] = None
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="Which of them: data.where, e.g. 'confidence > 0.8'.")
+    ] = None
+    images: int | None = count_option(None, "How long to train: run.images.")
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Start from the averaged weights of a checkpoint: run.init."),
+    ] = None
+    changes: Changes = None
+
+    def layer(self) -> dict[str, Any]:
+        """The settings among the options."""
+        options: dict[str, dict[str, Any]] = {
+            "data": {"catalog": self.catalog and str(self.catalog.absolute()), "where": self.where},
+            "run": {"images": self.images, "init": self.init and str(self.init)},
+        }
+        return {
+            name: {setting: value for setting, value in group.items() if value is not None}
+            for name, group in options.items()
+        }
+
+
+@app.command("train")
+@flags(TrainFlags)
+def train_command(flags: TrainFlags, config: ConfigFile = None) -> None:
+    """Train a base model or an upsampler; the same command again goes on where it stopped."""
+    from txtdiff.training.stopping import stop_on_signal
+    from txtdiff.training.trainer import train
+
+    settings = _settings(config, flags.preset, flags.layer(), flags.changes)
+    with stop_on_signal() as should_stop:
+        outcome = train(settings, flags.out, should_stop)
+    if outcome.kind == "stopped":
+        raise KeyboardInterrupt
+    done = "trained" if outcome.kind == "finished" else "was trained before"
+    messages.print(
+        f"{done} on {outcome.images} images from {outcome.n_rows} pictures; the run is in {flags.out}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if outcome.failures:
+        print_causes("pictures that could not be read", outcome.failures)
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _settings(
+    config: Path | None, preset: str | None, options: dict[str, Any], changes: list[str] | None
+) -> Any:
+    from txtdiff import config_files as files
+
+    layers = [files.preset_layer(preset)] if preset else []
+    layers += [files.file_layer(config)] if config else []
+    layers += [files.environment_layer(), options, files.settings_layer(changes or [])]
+    return files.make_config(*layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFlags:
+    """Options of sample."""
+
+    base: Annotated[Path, typer.Option(metavar="DIR", help="Base model: a run or a checkpoint.")]
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")]
+    upsampler: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Upsampler; repeat it for further stages.")
+    ] = None
+    txt: Annotated[
+        list[str] | None,
+        typer.Option(help=r"Text in the picture; \n is a new line, \\ a backslash. Repeatable."),
+    ] = None
+    txt_file: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Text from a file, as it is. Repeatable.")
+    ] = None
+    capt: Annotated[str | None, typer.Option(help="Description of the picture.")] = None
+    n: int = count_option(4, "Pictures for each text.")
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same picture.")] = 0
+    sampler: Annotated[str, typer.Option(metavar="NAME:STEPS", help="Solver and steps.")] = "dpmpp_2m:30"
+    guidance: Annotated[float, typer.Option(help="Guidance scale of the base model; 1 = none.")] = 1.0
+    guidance_capt: Annotated[float | None, typer.Option(help="Another guidance scale for the caption.")] = (
+        None
+    )
+    weights: Annotated[
+        str, typer.Option(metavar="averaged|raw|RATE", help="Which of a checkpoint's weights.")
+    ] = "averaged"
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 16
+    exact: Annotated[bool, typer.Option("--exact", help="One at a time: no rounding depends on others.")] = (
+        False
+    )
+    npz: Annotated[bool, typer.Option("--npz", help="Also the parent project's .npz file.")] = False
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="STAGE.NAME=VALUE", help="One sampler setting of a stage: base or upsampler."
+        ),
+    ] = None
+
+    def texts(self) -> list[str]:
+        """All texts, those from files last."""
+        from txtdiff.sample_files import unescape
+
+        texts = [unescape(text) for text in self.txt or []]
+        for path in self.txt_file or []:
+            try:
+                texts.append(path.read_text("utf-8").removesuffix("\n"))
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{path} cannot be read as text: {error}") from error
+        if not texts:
+            raise InputError(
+                "no text to write", "Give --txt or --txt-file; --txt '' is a picture without text."
+            )
+        return texts
+
+    def which_weights(self) -> Any:
+        """ "averaged", "raw" or a rate."""
+        if self.weights in ("averaged", "raw"):
+            return self.weights
+        try:
+            return float(self.weights)
+        except ValueError:
+            raise InputError(f"--weights {self.weights}: unknown", "Use averaged, raw or a rate.") from None
+
+
+@app.command("sample")
+@flags(SampleFlags)
+def sample_command(flags: SampleFlags) -> None:
+    """Make pictures with a given text."""
+    from txtdiff.cascade import load_cascade
+    from txtdiff.sample_files import SamplingPlan, make_prompts, plan_stages, sample_to_folder
+    from txtdiff.training.distributed import pick_device
+
+    prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed)
+    paths = [flags.base, *(flags.upsampler or [])]
+    cascade = load_cascade(paths, flags.which_weights(), device=pick_device(flags.device))
+    settings = plan_stages(cascade, flags.sampler, flags.guidance, flags.guidance_capt, flags.changes or [])
+    plan = SamplingPlan(
+        prompts=prompts,
+        settings=settings,
+        out=flags.out,
+        batch_size=flags.batch_size,
+        exact=flags.exact,
+        npz=flags.npz,
+    )
+    sample_to_folder(cascade, plan)
+    messages.print(
+        f"{len(prompts)} pictures are in {flags.out}, together in grid.png", markup=False, soft_wrap=True
+    )
+
+
+@app.command("config")
+def config_command(config: ConfigFile = None, preset: PresetName = None, changes: Changes = None) -> None:
+    """Print all settings with their meaning and value, as a TOML file that train takes."""
+    from txtdiff.config_reference import annotated
+
+    typer.echo(annotated(_settings(config, preset, {}, changes)), nl=False)
+
+
+def main() -> None:
+    """Entry point."""
+    run_app(app)

@@ -1,0 +1,155 @@
+"""From prompts to a folder of PNG files that say how they were made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from pydantic import ValidationError
+
+from datatools.atomic import atomic_open, write_bytes_atomic, write_text_atomic
+from datatools.console import progress
+from datatools.errors import InputError, suggest
+from txtdiff.cascade import Cascade, Prompt, SampledPictures, SamplerSettings, parse_sampler, sample_pictures
+from txtdiff.config_files import settings_layer
+from txtdiff.training.grid import tiled
+
+__all__ = ["SamplingPlan", "make_prompts", "plan_stages", "sample_to_folder", "unescape"]
+
+_MAX_GRID = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingPlan:
+    """What to sample and where it goes."""
+
+    prompts: Sequence[Prompt]
+    settings: Sequence[SamplerSettings]
+    """One for each stage."""
+    out: Path
+    batch_size: int
+    exact: bool = False
+    """One picture a pass, so that a picture does not depend on its batch even by rounding."""
+    npz: bool = False
+    """Also write the parent project's samples_NxHxWxC.npz."""
+
+
+def unescape(text: str) -> str:
+    r"""`\n` becomes a newline and `\\` a backslash; anything else stays."""
+    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
+
+
+def make_prompts(texts: Sequence[str], capt: str | None, n: int, seed: int) -> list[Prompt]:
+    """n prompts for each text; seeds count up from `seed` and are the same for every text."""
+    return [Prompt(txt=text, capt=capt, seed=seed + i) for text in texts for i in range(n)]
+
+
+def plan_stages(
+    cascade: Cascade, sampler: str, guidance: float, guidance_capt: float | None, changes: Sequence[str]
+) -> list[SamplerSettings]:
+    """Settings for each stage: sampler and steps for all, guidance for the base, single changes on top.
+
+    Args:
+        sampler: NAME:STEPS.
+        guidance: scale of text and caption together; 1 = none.
+        guidance_capt: another scale for the caption.
+        changes: "STAGE.NAME=VALUE"; a stage is base, upsampler (all of them), or upsampler2 (the second).
+    """
+    name, n_steps = parse_sampler(sampler)
+    layers = settings_layer(changes)
+    stages = ["base", *(f"upsampler{i}" for i in range(1, len(cascade.stages)))]
+    _check_stages(layers, stages)
+    plans = []
+    for stage_name, stage in zip(stages, cascade.stages, strict=True):
+        fields: dict[str, Any] = {"sampler": name, "n_steps": n_steps}
+        if stage_name == "base":
+            fields |= {"guidance_txt": guidance} if stage.config.text is not None else {}
+            if stage.config.captions is not None:
+                fields["guidance_capt"] = guidance if guidance_capt is None else guidance_capt
+        else:
+            fields |= layers.get("upsampler", {})
+        fields |= layers.get(stage_name, {})
+        if fields.get("fork_spacing"):
+            del fields["n_steps"]
+        plans.append(_settings(fields, stage_name))
+    return plans
+
+
+def _check_stages(named: Iterable[str], stages: Sequence[str]) -> None:
+    known = [*stages, "upsampler"] if len(stages) > 1 else [*stages]
+    for name in named:
+        if name not in known:
+            raise InputError(f"--set {name}…: there is no such stage", f"There are {', '.join(known)}.")
+
+
+def _settings(fields: dict[str, Any], stage: str) -> SamplerSettings:
+    for name in fields:
+        if name not in SamplerSettings.model_fields:
+            raise InputError(
+                f"--set {stage}.{name}: unknown setting", suggest(name, SamplerSettings.model_fields)
+            )
+    try:
+        return SamplerSettings.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join([stage, *map(str, problem["loc"])])
+        raise InputError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from error
+
+
+def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
+    """Sample all pictures and write one PNG each, prompts.jsonl, grid.png and, if asked for, the .npz."""
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{plan.out} cannot be written: {error.strerror}", "Choose another --out."
+        ) from error
+    pictures: list[NDArray[np.uint8]] = []
+    lines: list[str] = []
+    with progress("sampling", len(plan.prompts)) as advance:
+        for batch in sample_pictures(cascade, plan.prompts, plan.settings, plan.batch_size, exact=plan.exact):
+            lines += _write_batch(batch, len(pictures), cascade, plan)
+            pictures += list(batch.pictures)
+            advance(len(batch.pictures))
+    write_text_atomic(plan.out / "prompts.jsonl", "".join(f"{line}\n" for line in lines))
+    _save_png(tiled(np.stack(pictures[:_MAX_GRID])), plan.out / "grid.png", PngInfo())
+    if plan.npz:
+        _write_npz(np.stack(pictures), plan)
+
+
+def _write_batch(batch: SampledPictures, first: int, cascade: Cascade, plan: SamplingPlan) -> list[str]:
+    """Write a batch's PNGs and return its lines of prompts.jsonl."""
+    stages = [
+        {"checkpoint": stage.name, "digest": stage.digest, **settings.model_dump(exclude_defaults=True)}
+        for stage, settings in zip(cascade.stages, plan.settings, strict=True)
+    ]
+    lines = []
+    for i, (prompt, pixels) in enumerate(zip(batch.prompts, batch.pictures, strict=True), start=first):
+        line = {"file": f"{i:05}.png", "txt": prompt.txt, "capt": prompt.capt, "seed": prompt.seed}
+        facts = {name: value for name, value in line.items() if value is not None}
+        metadata = PngInfo()
+        metadata.add_itxt("txtdiff", json.dumps({**facts, "stages": stages}, ensure_ascii=False))
+        _save_png(Image.fromarray(pixels), plan.out / f"{i:05}.png", metadata)
+        lines.append(json.dumps(facts, ensure_ascii=False))
+    return lines
+
+
+def _save_png(image: Image.Image, path: Path, metadata: PngInfo) -> None:
+    buffer = BytesIO()
+    image.save(buffer, "PNG", pnginfo=metadata)
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def _write_npz(pictures: NDArray[np.uint8], plan: SamplingPlan) -> None:
+    """The parent project's layout: arr_0 the pictures (N, H, W, C) uint8."""
+    shape = "x".join(map(str, pictures.shape))
+    with atomic_open(plan.out / f"samples_{shape}.npz") as file:
+        np.savez(file, pictures)
