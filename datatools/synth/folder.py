@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,15 @@ CAPTIONS = "captions.jsonl"
 TRUTH = "truth.jsonl"
 
 
-def make_pictures(out: Path, options: SynthOptions) -> int:
+def make_pictures(out: Path, options: SynthOptions, n_workers: int = 1) -> int:
     """Write `options.n` pictures as PNG, a thousand to a folder, with captions.jsonl and truth.jsonl.
 
     Pictures of an earlier call are written over; both files appear when all pictures are there.
+
+    Args:
+        out: the folder, made when it is not there.
+        options: what to make.
+        n_workers: processes to share the work; what comes out is the same.
 
     Returns:
         how many pictures were made.
@@ -38,12 +46,11 @@ def make_pictures(out: Path, options: SynthOptions) -> int:
         captions = stack.enter_context(atomic_open(out / CAPTIONS))
         truth = stack.enter_context(atomic_open(out / TRUTH))
         advance = stack.enter_context(progress("making pictures", options.n))
-        for index, picture in _made(options):
-            key = key_of(index)
-            _write_picture(out / key, picture, options.write_txt)
-            captions.write(_json_line({"key": key, "captions": list(picture.captions)}))
-            truth.write(_json_line({"key": key, **truth_of(picture)}))
-            advance()
+        for rows in stack.enter_context(_rows(out, options, n_workers)):
+            for caption, fact in rows:
+                captions.write(caption)
+                truth.write(fact)
+            advance(len(rows))
     return options.n
 
 
@@ -65,16 +72,42 @@ def truth_of(picture: SynthPicture) -> dict[str, Any]:
     }
 
 
-def _made(options: SynthOptions) -> Iterator[tuple[int, SynthPicture]]:
-    for index in range(options.n):
-        yield index, make_picture(options, index)
+_Rows = list[tuple[bytes, bytes]]  # a line of captions.jsonl and one of truth.jsonl for each picture
+
+_CHUNK = 50  # pictures a worker makes between two reports
 
 
-def _write_picture(path: Path, picture: SynthPicture, write_txt: bool) -> None:
+@contextmanager
+def _rows(out: Path, options: SynthOptions, n_workers: int) -> Iterator[Iterator[_Rows]]:
+    """Make the pictures, and hand over their lines chunk by chunk in the order of their numbers."""
+    chunks = [range(start, min(start + _CHUNK, options.n)) for start in range(0, options.n, _CHUNK)]
+    make = partial(_make_chunk, out, options)
+    if n_workers == 1:
+        yield map(make, chunks)
+        return
+    # spawned, not forked: a fork copies the locks that threads of other libraries hold
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield pool.map(make, chunks)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _make_chunk(out: Path, options: SynthOptions, indices: range) -> _Rows:
+    return [_make_one(out, options, index) for index in indices]
+
+
+def _make_one(out: Path, options: SynthOptions, index: int) -> tuple[bytes, bytes]:
+    picture = make_picture(options, index)
+    key = key_of(index)
+    path = out / key
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture.image).save(path)
-    if write_txt:
+    if options.write_txt:
         path.with_suffix(".txt").write_text(picture.text, "utf-8", newline="\n")
+    caption = {"key": key, "captions": list(picture.captions)}
+    return _json_line(caption), _json_line({"key": key, **truth_of(picture)})
 
 
 def _json_line(row: dict[str, Any]) -> bytes:

@@ -112,6 +112,17 @@ def test_a_folder_holds_pictures_captions_and_truth(tmp_path: Path) -> None:
         assert all(len(line["polygon"]) == 4 for line in row["lines"])
 
 
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    options = SynthOptions(n=120, size_px=32, profile="word")
+    for n_workers in (1, 2):
+        make_pictures(tmp_path / str(n_workers), options, n_workers)
+    one, two = (
+        {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+        for folder in (tmp_path / "1", tmp_path / "2")
+    )
+    assert one == two and len(one) == 122
+
+
 def test_a_folder_with_other_pictures_is_refused(tmp_path: Path) -> None:
     make_pictures(tmp_path, SynthOptions(n=3, size_px=64))
     make_pictures(tmp_path, SynthOptions(n=3, size_px=64, seed=1))  # the same names: written over
