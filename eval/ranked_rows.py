@@ -49,14 +49,11 @@ def _group(row: BoardRow, frame: pd.DataFrame) -> str:
     return identity([row.protocol_id, cells])
 
 
-def _order(row: BoardRow) -> tuple[float, float, str]:
-    """Best EM first; where that is equal the smaller character error rate."""
+def _order(row: BoardRow) -> tuple[float, float]:
+    """Best EM first; where that is equal the smaller character error rate, else as they were made."""
     em, cer = row.scores[HEADLINE], row.scores["cer"]
-    return (
-        -(em.value if em.value is not None else -1.0),
-        cer.value if cer.value is not None else float("inf"),
-        row.setting_id,
-    )
+    best = em.value if em.value is not None else -1.0
+    return -best, cer.value if cer.value is not None else float("inf")
 
 
 def _rank_group(

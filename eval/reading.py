@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datatools.console import progress
+from datatools.console import messages, plain, progress
 from datatools.decode import Rejection, decode
 from datatools.ocr import OcrEngine, TextLine
 from eval.identity import canonical_json, identity
 from eval.store import Store
 
 __all__ = ["lines_from_json", "load_picture", "read_pictures", "register_reader"]
+
+Picture = npt.NDArray[np.uint8]
 
 _BATCH = 16
 
@@ -53,7 +55,7 @@ def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str]) -
     return reader_id
 
 
-def load_picture(store: Store, sha256: str) -> npt.NDArray[np.uint8]:
+def load_picture(store: Store, sha256: str) -> Picture:
     """A picture of the store, (H, W, 3) uint8.
 
     Raises:
@@ -82,11 +84,23 @@ def _read_batch(store: Store, engine: OcrEngine, reader_id: str, batch: list[str
         except Rejection as error:
             rows.append(_row(sha256, reader_id, None, error.cause, None))
     start = time.perf_counter()
-    readings = engine.read(list(pictures.values()))
+    readings = _read(engine, list(pictures.values()))
     seconds = (time.perf_counter() - start) / max(len(pictures), 1)
     for sha256, lines in zip(pictures, readings, strict=True):
-        rows.append(_row(sha256, reader_id, lines, None, seconds))
+        cause = "reader_error" if lines is None else None
+        rows.append(_row(sha256, reader_id, lines, cause, seconds))
     return rows
+
+
+def _read(engine: OcrEngine, pictures: list[Picture]) -> list[list[TextLine] | None]:
+    """Lines of each picture; None for one on which the reader itself breaks down, and why on stderr."""
+    try:
+        return list(engine.read(pictures))
+    except Exception as error:  # a reader is foreign code: one picture must not cost the others
+        if len(pictures) <= 1:
+            messages.print(plain(f"{engine.name} failed on a picture: {error!r}"), markup=False)
+            return [None] * len(pictures)
+        return [lines for picture in pictures for lines in _read(engine, [picture])]
 
 
 def _row(

@@ -21,7 +21,7 @@ __all__ = ["read_and_score", "score_again"]
 
 
 def read_and_score(
-    store: Store, setting_ids: Sequence[str], engine: OcrEngine, options: ScoreOptions = ScoreOptions()
+    store: Store, setting_ids: Sequence[str], engine: OcrEngine, options: ScoreOptions
 ) -> Protocol:
     """Score these settings on text, fidelity and agreement; what the store holds already is not redone."""
     reader_id = read_pictures(store, engine, setting_ids)

@@ -1,0 +1,122 @@
+"""For tests: pictures that carry their text in their pixels, and a reader that finds it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from datatools.ocr import TextLine
+from eval.generators import Made
+from eval.protocol import Protocol
+from eval.reading import read_pictures
+from eval.run import Plan, make_pictures, start_run, write_plan
+from eval.scoring import score_again
+from eval.store import Store
+from eval.suite import Cell, Suite, SuitePrompt, cells_of
+from eval.sweep import Setting, make_setting
+
+SIZE_PX = 32
+
+
+def hide(text: str, salt: int = 0) -> npt.NDArray[np.uint8]:
+    """A picture (32, 32, 3) whose first bytes are the text."""
+    picture = np.full(SIZE_PX * SIZE_PX * 3, 200 - salt % 50, np.uint8)
+    data = text.encode()
+    picture[:2] = divmod(len(data), 256)
+    picture[2 : 2 + len(data)] = np.frombuffer(data, np.uint8)
+    return picture.reshape(SIZE_PX, SIZE_PX, 3)
+
+
+@dataclass
+class Writer:
+    """Writes what `spell` makes of each cell; None makes the cell fail."""
+
+    spell: Callable[[Cell], str | None]
+    batch_size: int = 3
+    n_made: int = 0
+
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
+        for start in range(0, len(cells), self.batch_size):
+            batch = cells[start : start + self.batch_size]
+            self.n_made += len(batch)
+            yield [self._made(cell) for cell in batch]
+
+    def _made(self, cell: Cell) -> Made:
+        text = self.spell(cell)
+        if text is None:
+            return Made(cell, None, "refused")
+        return Made(cell, hide(text, cell.seed), seconds=0.5, n_evaluations=7)
+
+
+class Finder:
+    """Reads what `hide` hid, one line per line of text, from top to bottom."""
+
+    name = "finder"
+    version = "1"
+    weights_digest = "none"
+    settings: Mapping[str, Any] = {}
+
+    def __init__(self) -> None:
+        self.n_read = 0
+
+    def read(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[list[TextLine]]:
+        self.n_read += len(pictures)
+        return [self._lines(picture.reshape(-1)) for picture in pictures]
+
+    def _lines(self, data: npt.NDArray[np.uint8]) -> list[TextLine]:
+        text = data[2 : 2 + int(data[0]) * 256 + int(data[1])].tobytes().decode()
+        corners = ((1.0, 0.0), (30.0, 0.0), (30.0, 5.0), (1.0, 5.0))
+        return [
+            TextLine(tuple((x, y + 8.0 * i) for x, y in corners), line, 0.9)
+            for i, line in enumerate(text.split("\n"))
+            if line
+        ]
+
+
+def small_suite(n: int = 6, repeats: int = 1) -> Suite:
+    """Prompts "word 0", "word 1", …, and a last one that asks for no text."""
+    prompts = [SuitePrompt(f"p{i}", "words", f"Word {i}\nline", f"picture {i}") for i in range(n - 1)]
+    return Suite("small", 1, "0" * 64, repeats, (*prompts, SuitePrompt("none", "empty", "", "a wall")))
+
+
+def fill(
+    store: Store, spellings: Mapping[str, Callable[[Cell], str | None]], suite: Suite | None = None
+) -> tuple[Plan, Protocol]:
+    """Run, read and score one setting per spelling."""
+    suite = suite or small_suite()
+    settings = [make_setting({"generator": "test", "name": name}, name) for name in spellings]
+    plan = Plan(suite, cells_of(suite), settings, run_id="r")
+    start_run(store, plan, {"command": ["test"]})
+    for setting in settings:
+        one = Plan(suite, plan.cells, [setting], run_id="r")
+        write_plan(store, one)
+        make_pictures(store, one, Writer(spellings[setting.label]))
+    ids = [setting.id for setting in settings]
+    protocol = Protocol(read_pictures(store, Finder(), ids))
+    score_again(store, ids, protocol)
+    return plan, protocol
+
+
+def right(cell: Cell) -> str:
+    """Spells every text."""
+    return cell.prompt.txt
+
+
+def wrong(cell: Cell) -> str:
+    """Spells nothing right."""
+    return "zzz"
+
+
+def half(cell: Cell) -> str:
+    """Spells every other text."""
+    return cell.prompt.txt if cell.seed % 2 else "zzz"
+
+
+def store_path(folder: Path) -> Path:
+    """Where tests keep a store."""
+    return folder / "eval.duckdb"

@@ -1,0 +1,180 @@
+"""From stored readings to scores: recomputed by hand, missing as worst, nothing done twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from eval_fakes import Finder, fill, half, hide, right, small_suite, store_path, wrong
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.aggregate import score_texts
+from eval.metrics import OTHER_METRICS, TEXT_METRICS, metric_info
+from eval.pair_counts import PairCounts, count_pair, missing_counts
+from eval.panels import count_confusions
+from eval.protocol import Protocol
+from eval.reading import read_pictures
+from eval.scoring import score_again
+from eval.store import open_store
+from eval.text_metrics import cer, em, ned, wer, word_prf
+
+WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
+
+
+def test_every_metric_has_one_entry() -> None:
+    ids = [metric.info.id for metric in TEXT_METRICS] + [info.id for info in OTHER_METRICS]
+    assert len(ids) == len(set(ids))
+    info = metric_info("cer")
+    assert info is not None
+    assert not info.higher_is_better
+    assert metric_info("nothing") is None
+
+
+@given(st.lists(st.tuples(WORDS.filter(bool), WORDS), min_size=1, max_size=8))
+def test_scores_equal_the_pair_functions(pairs: list[tuple[str, str]]) -> None:
+    scores = score_texts(counts_of(pairs))
+    n_chars = sum(len(t) for t, _ in pairs)
+    assert value(scores, "em_ci") == pytest.approx(np.mean([em(t, h) for t, h in pairs]))
+    assert value(scores, "em_strict") == pytest.approx(np.mean([em(t, h, "strict") for t, h in pairs]))
+    assert value(scores, "ned") == pytest.approx(np.mean([ned(t, h) for t, h in pairs]))
+    assert value(scores, "cer") == pytest.approx(sum(cer(t, h) * len(t) for t, h in pairs) / n_chars)
+    n_words = sum(len(t.split()) for t, _ in pairs)
+    assert value(scores, "wer") == pytest.approx(sum(wer(t, h) * len(t.split()) for t, h in pairs) / n_words)
+    if len(pairs) == 1:
+        precision, recall, f1 = word_prf(*pairs[0])
+        assert value(scores, "word_r") == pytest.approx(recall)
+        assert value(scores, "word_f1") == pytest.approx(f1)
+        if pairs[0][1]:
+            assert value(scores, "word_p") == pytest.approx(precision)
+
+
+def test_the_micro_average_weighs_characters_not_pictures() -> None:
+    scores = score_texts(counts_of([("a", "x"), ("abcdefghi", "abcdefghi")]))
+    assert value(scores, "cer") == pytest.approx(1 / 10)
+    assert value(scores, "cer_clip") == pytest.approx(1 / 2)
+
+
+def test_line_order_is_told_apart_from_spelling() -> None:
+    swapped = count_pair("I can\nwrite", "write\nI can")
+    assert swapped.n_edits > 0
+    assert swapped.n_edits_free == 0
+    misspelt = count_pair("I can\nwrite", "write\nI cam")
+    assert misspelt.n_edits_free == 1
+
+
+@given(WORDS, WORDS)
+def test_order_never_makes_it_worse(target: str, reading: str) -> None:
+    counts = count_pair(target.replace(" ", "\n"), reading.replace(" ", "\n"))
+    assert 0 <= counts.n_edits_free <= counts.n_edits
+
+
+def test_case_is_judged_where_letters_agree() -> None:
+    counts = count_pair("Hello 5 WORLD", "hello 5 WORXD")
+    assert (counts.n_cased, counts.n_case_same) == (9, 8)
+
+
+def test_exact_matches_nest() -> None:
+    assert count_pair("It's 10", "its 1O")[:5] == (False, False, False, False, False)
+    assert count_pair("Its 10", "its lO")[:5] == (False, False, False, False, True)
+    assert count_pair("It's on", "its ON")[:5] == (False, False, True, False, False)
+    assert count_pair("a b", "AB")[:5] == (False, False, False, True, False)
+
+
+@given(st.text(max_size=12))
+def test_a_missing_picture_is_right_in_nothing(target: str) -> None:
+    counts = missing_counts(target)
+    assert not any(counts[:5])
+    assert counts.n_edits == counts.n_target
+    assert counts.n_words_shared == counts.n_lines_shared == counts.n_chars_shared == 0
+
+
+def test_missing_pictures_count_as_worst_and_are_named(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        _plan, _ = fill(
+            store, {"a": lambda cell: None if cell.prompt.id in ("p0", "none") else cell.prompt.txt}
+        )
+        rows = {row[0]: row[1:] for row in store.rows("SELECT metric, value, n, n_expected FROM scores")}
+    assert rows["em_ci"] == (4 / 5, 4, 5)
+    assert rows["halluc_rate"] == (1.0, 0, 1)
+    assert rows["cer"][0] == pytest.approx(1 / 5)
+    assert rows["no_text_rate"][0] == pytest.approx(1 / 5)
+
+
+def test_the_leaderboard_can_be_recomputed_from_the_store(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        _plan, protocol = fill(store, {"half": half}, small_suite(8, repeats=3))
+        by_hand = store.rows(
+            """SELECT avg(t.em_ci::INT), sum(n_edits) / sum(n_target) FROM text_scores t
+               JOIN prompts USING (prompt_id) WHERE trim(txt) <> ''"""
+        )
+        stored = store.rows("SELECT value FROM scores WHERE metric IN ('em_ci', 'cer') ORDER BY metric DESC")
+        [(protocol_id, spec)] = store.rows("SELECT protocol_id, spec FROM protocols")
+    assert by_hand[0] == pytest.approx([number for (number,) in stored])
+    assert protocol_id == protocol.id
+    assert json.loads(spec)["normaliser"] == "ci"
+
+
+def test_a_picture_is_read_once_and_another_normaliser_reads_nothing(tmp_path: Path) -> None:
+    engine = Finder()
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, protocol = fill(store, {"half": half, "wrong": wrong})
+        ids = [setting.id for setting in plan.settings]
+        read_pictures(store, engine, ids)
+        strict = Protocol(protocol.reader_id, normaliser="strict")
+        score_again(store, ids, strict)
+        assert engine.n_read == 0
+        assert len(store.rows("SELECT DISTINCT protocol_id FROM scores")) == 2
+        assert strict.id != protocol.id
+
+
+def test_lines_of_low_confidence_are_kept_raw_but_not_counted(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, protocol = fill(store, {"right": right})
+        sure = Protocol(protocol.reader_id, min_confidence=0.95)
+        score_again(store, [plan.settings[0].id], sure)
+        sql = "SELECT value FROM scores WHERE metric = 'em_ci' AND protocol_id = ?"
+        assert store.rows(sql, [protocol.id]) == [(1.0,)]
+        assert store.rows(sql, [sure.id]) == [(0.0,)]
+
+
+def test_a_reader_that_fails_on_one_picture_reads_the_others(tmp_path: Path) -> None:
+    class Moody(Finder):
+        def read(self, pictures):  # type: ignore[no-untyped-def]
+            if any((picture == hide("zzz", 1)).all() for picture in pictures):
+                raise RuntimeError("no")
+            return super().read(pictures)
+
+    with open_store(store_path(tmp_path), "write") as store:
+        _plan, _ = fill(store, {})
+        setting_plan, _ = fill(store, {"a": right})
+        bad = store.add_picture(hide("zzz", 1))
+        store.execute("UPDATE samples SET sha256 = ? WHERE prompt_id = 'p0'", [bad])
+        store.execute("DELETE FROM readings")
+        read_pictures(store, Moody(), [setting_plan.settings[0].id])
+        assert store.rows("SELECT sha256 FROM readings WHERE cause = 'reader_error'") == [(bad,)]
+        assert store.rows("SELECT count(*) FROM readings WHERE cause IS NULL") == [(5,)]
+
+
+def test_confusions_name_what_was_taken_for_what() -> None:
+    found = dict(count_confusions([("sign", "sigm"), ("sun", "sum"), ("on", "oon"), ("it", "t")]))
+    assert found == {("n", "m"): 2, ("", "o"): 1, ("i", ""): 1}
+
+
+def counts_of(pairs: list[tuple[str, str]]) -> pd.DataFrame:
+    rows = [count_pair(target, reading) for target, reading in pairs]
+    frame = pd.DataFrame(rows, columns=list(PairCounts._fields))
+    return frame.assign(
+        prompt_id=[str(i) for i in range(len(pairs))],
+        txt=[t for t, _ in pairs],
+        reading=[h for _, h in pairs],
+    )
+
+
+def value(scores, metric: str) -> float:  # type: ignore[no-untyped-def]
+    found = scores[metric].value
+    assert found is not None
+    return float(found)
