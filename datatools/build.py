@@ -21,7 +21,7 @@ from datatools.record import Recorder
 from datatools.runner import LocalRunner
 from datatools.scan import Listing, scan
 from datatools.sidecars import write_sidecars
-from datatools.speak import SpeakingRule
+from datatools.speak import SpeakingRule, rule_to_json
 from datatools.texts import TxtReport, sync_texts, write_texts
 from datatools.worker import Outcome, WorkerSetup
 
@@ -141,7 +141,7 @@ def _program() -> str:
 
 def _respeak(recorder: Recorder, texts_changed: Sequence[str]) -> None:
     """Derive again what depends on a .txt that changed, or everything when the rule has changed."""
-    rule = json.dumps(asdict(recorder.rule))
+    rule = rule_to_json(recorder.rule)
     keys = list(texts_changed)
     if recorder.catalog.info("rule") != rule:
         keys = recorder.catalog.arrow("SELECT key FROM store.pictures ORDER BY key")["key"].to_pylist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,13 +11,16 @@ import typer
 
 from datatools.build import build_catalog
 from datatools.catalog import open_catalog, query_catalog
+from datatools.check import check_catalog
 from datatools.config import BuildSettings, Speaker
-from datatools.console import EXIT_SOME_FAILED, count_option, messages, run_app
+from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
 from datatools.decode import CAUSES, Limits
+from datatools.export import ExportFormat, export_catalog
 from datatools.flags import OptionalValues, flags
+from datatools.importing import Sources, import_sidecars
 from datatools.listing import csv_lines, jsonl_lines, table_lines
 from datatools.stats import catalog_stats, draw_stats
-from datatools.summary import tell_report
+from datatools.summary import tell_imported, tell_report
 from datatools.synth import PROFILES, SynthOptions, make_pictures
 from datatools.transcript import TranscriptSettings
 
@@ -179,6 +183,85 @@ def query_command(
     printers: dict[str, Any] = {"table": table_lines, "csv": csv_lines, "jsonl": jsonl_lines}
     for line in printers[form](result):
         typer.echo(line)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportFlags:
+    """Options of import; what they mean stands at Sources."""
+
+    safeboxes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Boxes, the fork's form or JSON Lines.")
+    ] = None
+    px_scales: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Stored / original size, likewise.")
+    ] = None
+    original_sizes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Sizes before shrinking, for px scales.")
+    ] = None
+    captions: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines, the fork's JSON, or Parquet.")
+    ] = None
+    sidecars: Annotated[Literal["jsonl", "fork"], typer.Option(help="Form of the sidecar files.")] = "jsonl"
+
+
+@app.command("import")
+@flags(ImportFlags)
+def import_command(
+    source: Annotated[Path, typer.Argument(help="Folder with pictures and their .txt files.")],
+    catalog: CatalogFile,
+    flags: ImportFlags,
+) -> None:
+    """Take over a data set that has its texts, boxes, scales and captions already; no reader is asked."""
+    report = build_catalog(source, catalog, BuildSettings(ocr=(), sidecars=flags.sidecars))
+    tell_report(report, catalog)
+    sources = Sources(
+        safeboxes=flags.safeboxes,
+        px_scales=flags.px_scales,
+        original_sizes=flags.original_sizes,
+        captions=tuple(flags.captions or ()),
+    )
+    with open_catalog(catalog, "write") as opened:
+        tell_imported(import_sidecars(opened, sources, flags.sidecars))
+    if report.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    catalog: CatalogFile,
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")],
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="One picture of each group of near duplicates.")
+    ] = False,
+    shard: int = count_option(1000, "Pictures in a shard of webdataset and huggingface."),
+) -> None:
+    """Write a catalog and its pictures for other tools."""
+    with open_catalog(catalog) as opened:
+        report = export_catalog(opened, out, form, drop_duplicates=drop_duplicates, shard_pictures=shard)
+    messages.print(f"{report.n_written} pictures are in {out}", markup=False)
+    if report.failures:
+        print_causes("Pictures that were left out", report.failures)
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command("check")
+def check_command(
+    catalog: CatalogFile,
+    hash_files: Annotated[
+        bool, typer.Option("--hash", help="Read every file and compare its sha256.")
+    ] = False,
+) -> None:
+    """Verify a catalog against itself, its files and its sidecars."""
+    counts: Counter[str] = Counter()
+    with open_catalog(catalog) as opened:
+        for problem in check_catalog(opened, hash_files=hash_files):
+            counts[problem.what] += 1
+            typer.echo(plain(f"{problem.what}: {problem.key}"))
+    if counts:
+        print_causes("What does not hold", counts)
+        raise typer.Exit(EXIT_SOME_FAILED)
+    messages.print(f"{catalog}: everything holds", markup=False)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ class BuildSettings:
     """How a catalog is built. Nothing here changes what a reader sees; readers have settings of their own."""
 
     ocr: tuple[str, ...] = ("rapidocr",)
-    """Readers by name, in order of preference."""
+    """Readers by name, in order of preference. None at all: pictures are only looked at."""
     speaker: Speaker = "first"
     """Which reader speaks where several have read: the first named, the most confident one, or the one that
     agrees most with the others."""
@@ -51,8 +51,8 @@ class BuildSettings:
     """Caption files beside the source's own captions.jsonl."""
 
     def __post_init__(self) -> None:
-        if not self.ocr or len(set(self.ocr)) != len(self.ocr):
-            raise InputError("each reader can be named once, and at least one is needed", "Check --ocr.")
+        if len(set(self.ocr)) != len(self.ocr):
+            raise InputError("a reader is named twice", "Check --ocr.")
         for cause in self.retry or ():
             if cause not in CAUSES:
                 remedy = suggest(cause, CAUSES) or f"Causes are {', '.join(CAUSES)}."

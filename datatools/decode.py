@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["CAUSES", "FORMATS", "Cause", "Limits", "Rejection", "decode", "read_size_px"]
+__all__ = ["CAUSES", "FORMATS", "Cause", "Limits", "Rejection", "decode", "is_plain", "read_size_px"]
 
 Cause = Literal[
     "missing",  # listed, but gone when it was opened
@@ -101,6 +101,12 @@ def read_size_px(data: bytes, limits: Limits = Limits()) -> tuple[int, int]:
     return (image.height, image.width) if turned else (image.width, image.height)
 
 
+def is_plain(data: bytes) -> bool:
+    """Whether every program sees in the file what `decode` returns: no orientation, alpha or depth."""
+    image = _open(data, Limits())
+    return image.mode in ("RGB", "L") and _orientation(image) == 1 and "transparency" not in image.info
+
+
 def _open(data: bytes, limits: Limits) -> Image.Image:
     if not data:
         raise Rejection("empty")
@@ -118,7 +124,8 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
         raise Rejection(_cause_of(error), f"{type(error).__name__}: {error}") from error
     n_pixels = image.width * image.height
     if n_pixels > limits.max_pixels:
-        raise Rejection("too_many_pixels", f"{image.width}x{image.height}, limit {limits.max_pixels} pixels")
+        size = f"{image.width}x{image.height}"
+        raise Rejection("too_many_pixels", f"{size}, limit {limits.max_pixels} pixels")
     if min(image.size) < limits.min_edge_px:
         raise Rejection("too_small", f"{image.width}x{image.height}, limit {limits.min_edge_px} px an edge")
     return image
@@ -140,7 +147,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation tag (274) -> how to turn the stored pixels upright (EXIF 2.32, 4.6.4)."""
+"""EXIF orientation (tag 274) -> how to turn the stored pixels upright (EXIF 2.32, 4.6.4)."""
 
 
 def _orientation(image: Image.Image) -> int:

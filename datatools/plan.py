@@ -64,8 +64,8 @@ SELECT key, uri, size_bytes, mtime_ns, n_attempts,
     CASE WHEN status IS NULL THEN 'new' WHEN same THEN 'same' ELSE 'changed' END AS state,
     list_filter($engines, lambda e: NOT same OR read_by IS NULL OR NOT list_contains(read_by, e)) AS engines
 FROM compared
-WHERE len(engines) > 0
-    AND (NOT same OR status = 'ok' OR $retry_all OR list_contains($retry, cause))
+WHERE NOT same OR (status = 'ok' AND len(engines) > 0)
+    OR (status = 'failed' AND ($retry_all OR list_contains($retry, cause)))
 ORDER BY key
 """
 

@@ -14,11 +14,12 @@ from datatools.decode import Cause
 from datatools.ocr import TextLine
 from datatools.scan import ImageRef
 from datatools.speak import SpeakingRule, speak
+from datatools.stored import lines_from, lines_to
 from datatools.worker import Outcome
 
 __all__ = ["Recorder"]
 
-_PICTURE_TABLES = ("pictures", "readings", "spoken", "texts", "px_scales", "captions")
+_PICTURE_TABLES = ("pictures", "readings", "spoken", "texts", "px_scales", "captions", "boxes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Recorder:
                 "key": o.task.image.key,
                 "reader": self.readers[name],
                 "build": self.build,
-                "lines": _rows(lines),
+                "lines": lines_to(lines),
             }
             for o in outcomes
             for name, lines in o.readings.items()
@@ -129,6 +130,12 @@ class Recorder:
         self.catalog.delete("readings", readers)
 
     def _speak(self, keys: Sequence[str]) -> None:
+        rows = self.derive(keys)
+        self.catalog.delete("spoken", _keys(keys))
+        self.catalog.append("spoken", self.catalog.table("spoken", rows))
+
+    def derive(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of `store.spoken` that follow from readings and .txt files of `keys`."""
         table = _keys(keys)
         with self.catalog.given("given_speaking", table):
             readings = self.catalog.arrow(
@@ -142,10 +149,9 @@ class Recorder:
         given = {row["key"]: row["text"] for row in texts}
         lines: dict[str, dict[str, list[TextLine]]] = defaultdict(dict)
         for row in readings:
-            lines[row["key"]][row["engine"]] = _lines(row["lines"])
-        spoken = [speak(key, given.get(key), lines[key], self.rule) for key in keys]
-        self.catalog.delete("spoken", table)
-        self.catalog.append("spoken", self.catalog.table("spoken", [row for row in spoken if row]))
+            lines[row["key"]][row["engine"]] = lines_from(row["lines"])
+        spoken = (speak(key, given.get(key), lines[key], self.rule) for key in keys)
+        return [row for row in spoken if row]
 
     def _outcome_row(self, outcome: Outcome) -> dict[str, Any]:
         facts = {name: getattr(outcome, name) for name in ("sha256", "phash", "width_px", "height_px")}
@@ -170,21 +176,6 @@ def _keys(keys: Sequence[str]) -> pa.Table:
     return pa.table({"key": pa.array(keys, pa.string())})
 
 
-def _rows(lines: Sequence[TextLine]) -> list[dict[str, Any]]:
-    return [
-        {"polygon": [c for p in line.polygon for c in p], "text": line.text, "confidence": line.confidence}
-        for line in lines
-    ]
-
-
-def _lines(rows: Sequence[dict[str, Any]]) -> list[TextLine]:
-    return [TextLine(_points(row["polygon"]), row["text"], row["confidence"]) for row in rows]
-
-
-def _points(flat: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    return tuple(zip(flat[::2], flat[1::2], strict=True))
-
-
 def _filled(outcome: Outcome, rows: Sequence[dict[str, Any]]) -> Outcome:
     if not outcome.reused:
         return outcome
@@ -195,6 +186,6 @@ def _filled(outcome: Outcome, rows: Sequence[dict[str, Any]]) -> Outcome:
         first["phash"],
         first["width_px"],
         first["height_px"],
-        {row["engine"]: _lines(row["lines"]) for row in rows if row["engine"] in outcome.task.engines},
+        {row["engine"]: lines_from(row["lines"]) for row in rows if row["engine"] in outcome.task.engines},
         reused=True,
     )

@@ -34,6 +34,8 @@ CREATE TABLE store.texts (
 CREATE TABLE store.spoken (
     key VARCHAR, text VARCHAR, source VARCHAR, n_lines INTEGER, n_chars INTEGER, confidence FLOAT,
     agreement FLOAT, "left" DOUBLE, top DOUBLE, "right" DOUBLE, bottom DOUBLE);
+CREATE TABLE store.boxes (
+    key VARCHAR, "left" DOUBLE, top DOUBLE, "right" DOUBLE, bottom DOUBLE, source VARCHAR);
 CREATE TABLE store.captions (key VARCHAR, caption VARCHAR, position INTEGER, source VARCHAR);
 CREATE TABLE store.px_scales (key VARCHAR, sx DOUBLE, sy DOUBLE, source VARCHAR);
 """
@@ -52,7 +54,10 @@ VIEWS = {
     "transcriptions": """
         SELECT key, text, source, n_lines, n_chars, confidence, agreement FROM store.spoken""",
     "safeboxes": """
-        SELECT key, "left", top, "right", bottom FROM store.spoken WHERE "left" IS NOT NULL""",
+        SELECT key, "left", top, "right", bottom, source FROM store.boxes
+        UNION ALL
+        SELECT key, "left", top, "right", bottom, source FROM store.spoken
+        WHERE "left" IS NOT NULL AND key NOT IN (SELECT key FROM store.boxes)""",
     "px_scales": "SELECT key, sx, sy, source FROM store.px_scales",
     "captions": "SELECT key, caption, position, source FROM store.captions",
     "failures": """

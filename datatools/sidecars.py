@@ -18,11 +18,11 @@ from datatools.catalog import Catalog
 from datatools.errors import InputError
 from datatools.keys import StemIndex, check_key, index_stems
 
-__all__ = ["Matched", "Sidecar", "match_keys", "read_sidecar", "write_sidecar", "write_sidecars"]
+__all__ = ["Field", "Matched", "Sidecar", "match_keys", "read_sidecar", "write_sidecar", "write_sidecars"]
 
-Field = Literal["safebox", "px_scale", "captions"]
+Field = Literal["safebox", "px_scale", "original_size", "captions"]
 
-_QUERIES: dict[Field, str] = {
+_QUERIES: dict[str, str] = {
     "safebox": 'SELECT key, ["left", top, "right", bottom]::DOUBLE[] AS value FROM safeboxes ORDER BY key',
     "px_scale": "SELECT key, [sx, sy]::DOUBLE[] AS value FROM px_scales ORDER BY key",
     "captions": """SELECT key, list(caption ORDER BY source, position) AS value FROM captions
@@ -202,6 +202,7 @@ def _check_value(path: Path, name: str, field: Field, value: Any) -> None:
         shapes: Mapping[Field, str] = {
             "safebox": "[left, top, right, bottom]",
             "px_scale": "[sx, sy], both more than 0",
+            "original_size": "[width, height], both more than 0",
             "captions": "a string or a list of strings",
         }
         raise InputError(f"{path}: the {field} of {name!r} is not {shapes[field]}", "Correct the value.")

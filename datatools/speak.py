@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rapidfuzz.distance import Levenshtein
@@ -12,7 +13,7 @@ from datatools.config import Speaker
 from datatools.ocr import TextLine
 from datatools.transcript import TranscriptSettings, keep_lines, safebox, transcription
 
-__all__ = ["SpeakingRule", "speak"]
+__all__ = ["SpeakingRule", "rule_from_json", "rule_to_json", "speak"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,17 @@ class SpeakingRule:
     engines: tuple[str, ...]
     """Readers in order of preference; others come after them, by name."""
     transcript: TranscriptSettings
+
+
+def rule_to_json(rule: SpeakingRule) -> str:
+    """As the catalog remembers it."""
+    return json.dumps(asdict(rule))
+
+
+def rule_from_json(text: str) -> SpeakingRule:
+    """The inverse of `rule_to_json`."""
+    rule = json.loads(text)
+    return SpeakingRule(rule["speaker"], tuple(rule["engines"]), TranscriptSettings(**rule["transcript"]))
 
 
 def speak(

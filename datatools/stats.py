@@ -14,7 +14,8 @@ import numpy as np
 from datatools.catalog import Catalog
 from datatools.console import plain
 from datatools.errors import InputError
-from datatools.ocr import TextLine
+from datatools.speak import rule_from_json
+from datatools.stored import lines_from
 from datatools.transcript import TranscriptSettings, transcription
 
 __all__ = ["Histogram", "Recall", "Stats", "catalog_stats", "draw_stats", "word_recall"]
@@ -116,13 +117,14 @@ def word_recall(catalog: Catalog, truth_path: Path) -> list[Recall]:
     twice. Pictures that a reader failed on count with all their words.
     """
     truth = {row["key"]: row["text"] for row in _json_lines(truth_path)}
-    settings = TranscriptSettings(**json.loads(catalog.info("rule") or "{}").get("transcript", {}))
+    rule = catalog.info("rule")
+    settings = TranscriptSettings() if rule is None else rule_from_json(rule).transcript
     read: dict[str, dict[str, str]] = defaultdict(dict)
     sql = "SELECT key, engine, lines FROM store.readings JOIN store.readers USING (reader)"
     for batch in catalog.batches(sql):
         for row in batch.to_pylist():
             if row["key"] in truth:
-                read[row["engine"]][row["key"]] = transcription(_lines(row["lines"]), settings)
+                read[row["engine"]][row["key"]] = transcription(lines_from(row["lines"]), settings)
     keys = set(catalog.arrow("SELECT key FROM pictures")["key"].to_pylist()) & set(truth)
     return [
         _recall(engine, {key: truth[key] for key in keys}, texts) for engine, texts in sorted(read.items())
@@ -181,12 +183,3 @@ def _recall(engine: str, truth: dict[str, str], texts: dict[str, str]) -> Recall
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
         yield from (json.loads(line) for line in file if line.strip())
-
-
-def _lines(rows: Sequence[dict[str, Any]]) -> list[TextLine]:
-    return [
-        TextLine(
-            tuple(zip(row["polygon"][::2], row["polygon"][1::2], strict=True)), row["text"], row["confidence"]
-        )
-        for row in rows
-    ]

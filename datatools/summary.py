@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datatools.build import BuildReport
 from datatools.captions import CaptionReport
 from datatools.console import messages, plain, print_causes
+from datatools.importing import Imported
+from datatools.sidecars import Matched
 
-__all__ = ["tell_report"]
+__all__ = ["tell_imported", "tell_report"]
 
 _SHOWN = 5  # names of a kind; the counts are complete
 
@@ -34,10 +37,21 @@ def tell_report(report: BuildReport, catalog: Path) -> None:
         _say('`datatools query "SELECT * FROM failures"` names them; --retry tries them again.')
 
 
+def tell_imported(files: Sequence[Imported]) -> None:
+    """What files of somebody else brought, and what of them fits no picture."""
+    for file in files:
+        _say(f"{file.what}: {len(file.matched.values)} pictures from {file.path}")
+        _tell_matched(file.path, file.matched)
+
+
 def _tell_captions(report: CaptionReport) -> None:
     _say(f"captions: {report.n_captions} of {report.n_pictures} pictures from {report.path}")
-    _tell_names(f"names in {report.path} are no picture of this source", report.matched.unmatched)
-    _tell_shared(report.matched.shared)
+    _tell_matched(report.path, report.matched)
+
+
+def _tell_matched(path: Path, matched: Matched) -> None:
+    _tell_names(f"names in {path} are no picture of this source", matched.unmatched)
+    _tell_shared(matched.shared)
 
 
 def _tell_shared(shared: dict[str, list[str]]) -> None:

@@ -44,7 +44,7 @@ def content(catalog: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def texts(catalog: Path) -> dict[object, object]:
-    return {key: text for key, text in rows(catalog, "SELECT key, text FROM transcriptions")}
+    return dict(rows(catalog, "SELECT key, text FROM transcriptions"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_every_bad_picture_is_a_row_with_its_cause_and_the_good_ones_are_read(tm
         "text.jpg": "unknown_format",
         "torn\\udcff.png": "bad_name",
     }
-    assert report.failures == {cause: 1 for cause in causes.values()}
+    assert report.failures == dict.fromkeys(causes.values(), 1)
     assert texts(tmp_path / "c.duckdb") == {f"good{n}.png": f"word{n}" for n in range(6)}
 
 

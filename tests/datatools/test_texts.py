@@ -128,7 +128,10 @@ def test_a_txt_of_two_pictures_is_refused_for_both(source: Path, tmp_path: Path)
     (source / "b.txt").write_bytes(b"\xff")
     report = build(source, tmp_path / "c.duckdb", write_txt="beside")
     assert texts(tmp_path / "c.duckdb") == {
-        **{"a.png": "read", "a.bmp": "bitmap", "b.png": "other", "c.png": "third"}
+        "a.png": "read",
+        "a.bmp": "bitmap",
+        "b.png": "other",
+        "c.png": "third",
     }
     assert report.failures == {"bad_txt": 3}
     assert report.txt is not None

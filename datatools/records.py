@@ -1,0 +1,77 @@
+"""Everything the catalog knows of one picture, with its bytes: what exports are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datatools.catalog import Catalog
+from datatools.duplicates import near_duplicates
+
+__all__ = ["Record", "fetch", "read_records"]
+
+_RECORDS = """
+SELECT p.key, p.uri, p.sha256, p.width_px, p.height_px, t.text, t.source, t.confidence,
+    CASE WHEN s.key IS NOT NULL THEN [s."left", s.top, s."right", s.bottom] END AS safebox,
+    CASE WHEN x.key IS NOT NULL THEN [x.sx, x.sy] END AS px_scale,
+    COALESCE(c.captions, []) AS captions
+FROM pictures AS p JOIN transcriptions AS t USING (key)
+LEFT JOIN safeboxes AS s USING (key) LEFT JOIN px_scales AS x USING (key)
+LEFT JOIN (
+    SELECT key, list(caption ORDER BY source, position) AS captions FROM captions GROUP BY key) AS c
+    USING (key)
+WHERE p.status = 'ok' AND p.key NOT IN (SELECT key FROM given_dropped)
+ORDER BY p.key
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One picture and what is known of it."""
+
+    key: str
+    uri: str
+    sha256: str
+    width_px: int
+    height_px: int
+    text: str
+    source: str
+    """Who said the text: "given" or the name of a reader."""
+    confidence: float | None
+    safebox: list[float] | None
+    px_scale: list[float] | None
+    captions: list[str]
+
+    def facts(self) -> dict[str, Any]:
+        """All but where it is, as JSON takes it."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "uri"}
+
+
+def read_records(catalog: Catalog, *, drop_duplicates: bool) -> Iterator[Record]:
+    """Records of all usable pictures in order of their keys.
+
+    Args:
+        catalog: an open catalog.
+        drop_duplicates: of each group of near duplicates, only the picture to keep.
+    """
+    groups = near_duplicates(catalog) if drop_duplicates else pa.table({"key": [""], "of": [""]})
+    doubles = groups.filter(pc.not_equal(groups["key"], groups["of"]))
+    with catalog.given("given_dropped", doubles.select(["key"])):
+        rows = catalog.arrow(_RECORDS)
+    for batch in rows.to_batches(1000):
+        for row in batch.to_pylist():
+            yield Record(**row)
+
+
+def fetch(record: Record) -> bytes:
+    """The picture's bytes, from wherever it is."""
+    if "://" not in record.uri:
+        return Path(record.uri).read_bytes()
+    with fsspec.open(record.uri, "rb") as file:
+        return bytes(file.read())
