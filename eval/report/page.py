@@ -41,8 +41,8 @@ def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
     """One self-contained page: table, charts, samples, comparison, provenance, methods.
 
     The same board gives the same bytes. Texts of strangers travel as JSON in one data block and reach the
-    page as text nodes only; a content security policy admits this page's own script and style by hash, pictures as
-    data, and nothing else.
+    page as text nodes only; a content security policy admits this page's own script and style by hash,
+    pictures as data, and nothing else.
 
     Args:
         max_bytes: how large the page may be; pictures are thinned out evenly until it fits.

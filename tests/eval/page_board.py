@@ -13,7 +13,7 @@ from eval.board import Board, BoardRow, BoardSample, LengthBin, Score
 from eval.metrics import OTHER_METRICS, TEXT_METRICS
 from eval.statistics import wilson
 
-WORDS = ["sign", "open", "bread", "milk", "seven", "river", "exit", "north", "garden", "radio", "paper", "violet", "copper", "window", "yellow", "market"]
+WORDS = ["sign", "open", "bread", "milk", "seven", "river", "exit", "north", "garden", "radio", "paper"]
 SETTINGS = [
     (sampler, steps, guidance)
     for sampler, steps in (

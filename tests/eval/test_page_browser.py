@@ -1,0 +1,278 @@
+"""The page in a real browser: clicked, typed into, resized; the console silent, nothing asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser
+from hostile import PAYLOADS
+from page_board import make_board
+from rapidfuzz.distance import Levenshtein
+from test_page import hostile_board
+
+from eval.board import Board
+from eval.report.page import render_page
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    return make_board()
+
+
+@pytest.fixture(scope="module")
+def page(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_page(board), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def opened(browser: Browser, page: Path) -> Browser:
+    browser.media()
+    browser.open(page)
+    return browser
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    found: list[str] = browser.run(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((e) => e.textContent)"
+    )
+    return found
+
+
+def labels(browser: Browser) -> list[str]:
+    return texts(browser, "table.board tbody .name")
+
+
+def column(browser: Browser, label: str) -> list[float]:
+    cells = texts(browser, f'table.board td[data-label="{label}"] .value')
+    return [float(text.replace("−", "-")) for text in cells]
+
+
+def hash_of(browser: Browser) -> dict[str, str]:
+    state: dict[str, str] = browser.run("Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")
+    return state
+
+
+def assert_quiet(browser: Browser) -> None:
+    assert browser.complaints() == []
+    assert browser.requests() == []
+
+
+def test_it_opens_with_every_part_and_asks_for_nothing(opened: Browser, board: Board) -> None:
+    parts = [
+        "board",
+        "tradeoff",
+        "compare",
+        "samples",
+        "heat",
+        "lengths",
+        "confusions",
+        "provenance",
+        "methods",
+    ]
+    assert opened.run("[...document.querySelectorAll('main > section')].map((e) => e.id)") == parts
+    assert labels(opened) == [row.label for row in board.rows]
+    assert_quiet(opened)
+
+
+def test_a_click_sorts_and_a_second_click_turns_it_round(opened: Browser) -> None:
+    opened.click('th[data-column="cer"] button')
+    assert column(opened, "CER") == sorted(column(opened, "CER"))
+    assert hash_of(opened)["sort"] == "cer"
+    opened.click('th[data-column="cer"] button')
+    assert column(opened, "CER") == sorted(column(opened, "CER"), reverse=True)
+    assert opened.run("document.querySelector('th[data-column=cer]').ariaSort") == "descending"
+    opened.click('th[data-column="em_ci"] button')
+    assert column(opened, "EM") == sorted(column(opened, "EM"), reverse=True)
+    assert_quiet(opened)
+
+
+def test_numbers_that_rank_nothing_do_not_order_rows_and_say_why(opened: Browser, board: Board) -> None:
+    opened.click('th[data-column="kid"] button')
+    assert labels(opened) == [row.label for row in board.rows]
+    assert "orders nothing here" in texts(opened, "#board .status")[0]
+    notes = texts(opened, "#board .notes li")
+    assert any("orders rows from 250" in note for note in notes)
+    assert any("the hub cannot be reached" in note for note in notes)
+    assert set(texts(opened, 'td[data-label="CLIP"] .value')) == {"—3"}
+
+
+def test_coverage_ties_and_rank_intervals_are_shown(opened: Browser, board: Board) -> None:
+    assert texts(opened, "table.board .coverage") == ["23/24"]
+    assert texts(opened, "table.board td.tie") == [row.tie for row in board.rows]
+    low, high = board.rows[4].rank_interval or (0, 0)
+    assert texts(opened, "table.board td.rank")[4] == f"5{low}–{high}"
+    assert opened.run("document.querySelectorAll('table.board .whisker .span').length") > len(board.rows)
+
+
+def test_typing_filters_rows_and_the_address_keeps_it(opened: Browser, page: Path) -> None:
+    opened.key("/")
+    opened.type("plms s=3")
+    assert labels(opened) == ["plms:20 s=3"]
+    assert hash_of(opened) == {"q": "plms s=3"}
+    opened.open(page.as_uri() + "#q=unipc&sort=cer&down=1&theme=dark")
+    assert all(label.startswith("unipc") for label in labels(opened))
+    assert column(opened, "CER") == sorted(column(opened, "CER"), reverse=True)
+    assert opened.run("document.documentElement.dataset.theme") == "dark"
+    assert_quiet(opened)
+
+
+def test_columns_can_be_chosen(opened: Browser) -> None:
+    opened.click(".picker summary")
+    opened.run(
+        "[...document.querySelectorAll('.checks label')]"
+        ".find((e) => e.textContent === 'NED').firstChild.click()"
+    )
+    assert "ned" not in hash_of(opened)["columns"].split(",")
+    assert texts(opened, 'td[data-label="NED"]') == []
+
+
+def test_two_rows_side_by_side_count_what_python_counts(opened: Browser, board: Board) -> None:
+    first, last = board.rows[0], board.rows[9]
+    opened.click(f'tr[data-row="{first.setting_id}"] .pick button:first-child')
+    opened.click(f'tr[data-row="{last.setting_id}"] .pick button:last-child')
+    right = {
+        row.setting_id: {s.prompt_id for s in board.samples if s.setting_id == row.setting_id and s.em_ci}
+        for row in (first, last)
+    }
+    a, b = right[first.setting_id], right[last.setting_id]
+    cells = [int(text) for text in texts(opened, "#compare .duel div .counts td") if text]
+    assert cells == [len(a & b), len(a - b), len(b - a), 24 - len(a | b)]
+    assert f"Only A is right: {len(a - b)}" in texts(opened, "#compare h3")
+    assert f"Only B is right: {len(b - a)}" in texts(opened, "#compare h3")
+    p = board.pair_p[first.setting_id, last.setting_id]
+    assert f"p = {p:.3f}" in texts(opened, "#compare .verdict-line")[0]
+    assert hash_of(opened) == {"a": first.setting_id, "b": last.setting_id}
+    assert_quiet(opened)
+
+
+def test_rows_answer_to_the_keyboard(opened: Browser, board: Board) -> None:
+    opened.run("document.querySelector('table.board tbody tr').focus()")
+    opened.key("a")
+    opened.key("ArrowDown")
+    opened.key("b")
+    assert hash_of(opened) == {"a": board.rows[0].setting_id, "b": board.rows[1].setting_id}
+    opened.key("Enter")
+    assert hash_of(opened)["row"] == board.rows[1].setting_id
+    opened.key("t")
+    assert opened.run("document.documentElement.dataset.theme") == "dark"
+    opened.key("?")
+    assert opened.run("document.getElementById('help').open") is True
+
+
+def sample_filter(browser: Browser, label: str, value: str) -> None:
+    quoted = json.dumps([label, value])
+    browser.run(
+        "(([label, value]) => {"
+        " const e = document.querySelector(`#samples select[aria-label='${label}']`);"
+        f" e.value = value; e.dispatchEvent(new Event('change')); }})({quoted})"
+    )
+
+
+def test_samples_are_filtered_and_their_letters_aligned(opened: Browser, board: Board) -> None:
+    row = board.rows[5]
+    mine = [s for s in board.samples if s.setting_id == row.setting_id]
+    opened.click("#samples .toggle[title^='Every row']")
+    sample_filter(opened, "setting", row.setting_id)
+    counted: list[Any] = opened.run(
+        "[...document.querySelectorAll('#samples .ladder')]"
+        ".map((e) => e.querySelectorAll('.pair:not(.same)').length)"
+    )
+    assert counted == [Levenshtein.distance(s.txt, s.reading) for s in mine]
+    assert opened.run("document.querySelectorAll('#samples polygon').length") == sum(
+        len(s.lines) for s in mine
+    )
+    for outcome, wanted in (
+        ("right", [s for s in mine if s.em_ci]),
+        ("silent", [s for s in mine if not s.reading]),
+        ("wrong", [s for s in mine if s.reading and not s.em_ci]),
+    ):
+        sample_filter(opened, "outcome", outcome)
+        assert len(texts(opened, "#samples .sample")) == len(wanted)
+    sample_filter(opened, "outcome", "all")
+    sample_filter(opened, "kind of text", "lines-2")
+    assert len(texts(opened, "#samples .sample")) == sum(s.stratum == "lines-2" for s in mine)
+    opened.click("#samples .toggle[title^='Where the reader']")
+    assert opened.run("document.querySelectorAll('#samples polygon').length") == 0
+    assert_quiet(opened)
+
+
+def test_rows_of_one_prompt_stand_together(opened: Browser, board: Board) -> None:
+    first = texts(opened, "#samples .aligned")[0]
+    same = [s for s in board.samples if s.prompt_id == "word-000"]
+    assert f"{sum(s.em_ci for s in same)} of {len(same)} right" in first
+
+
+def test_any_two_numbers_make_a_frontier(opened: Browser, board: Board) -> None:
+    costs = [(row.seconds_per_picture or 0, row.scores["em_ci"].value or 0) for row in board.rows]
+    front = [c for c in costs if not any(o[0] <= c[0] and o[1] >= c[1] and o != c for o in costs)]
+    assert opened.run("document.querySelectorAll('#tradeoff .point.front').length") == len(front)
+    opened.run(
+        "(() => { const e = document.querySelector('#tradeoff select'); e.value = 'cer';"
+        " e.dispatchEvent(new Event('change')); })()"
+    )
+    assert "CER, % ← better" in texts(opened, "#tradeoff .title")
+    assert_quiet(opened)
+
+
+def test_the_ceiling_is_drawn_and_other_protocols_stand_apart(
+    browser: Browser, board: Board, tmp_path: Path
+) -> None:
+    other = replace(
+        board.rows[0], protocol_id="p2", label="the same pictures, another reader", rank=1, tie="a"
+    )
+    path = tmp_path / "two.html"
+    path.write_text(render_page(replace(board, rows=[*board.rows, other])), encoding="utf-8")
+    browser.open(path)
+    assert browser.run("document.querySelectorAll('#lengths .ceiling').length") == 1
+    browser.click('th[data-column="em_ci"] button')
+    assert labels(browser)[-1] == other.label
+    assert texts(browser, "tr.foreign .name") == [other.label]
+    assert "2 protocols" in texts(browser, "#provenance .status")[0]
+    assert_quiet(browser)
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1280, 900)])
+def test_nothing_is_cut_off_at_any_width(browser: Browser, page: Path, width: int, height: int) -> None:
+    browser.open(page, width, height)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert_quiet(browser)
+
+
+def test_print_leaves_the_controls_out(opened: Browser) -> None:
+    opened.media(kind="print")
+    assert opened.run("getComputedStyle(document.getElementById('nav')).display") == "none"
+    opened.media()
+
+
+def test_hostile_text_stays_text(browser: Browser, board: Board, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.html"
+    path.write_text(render_page(hostile_board(board)), encoding="utf-8")
+    browser.open(path.as_uri() + "#align=0&more=40")
+    for selector in ("th[data-column=em_ci] button", "#samples .toggle", "tr[data-row] .pick button"):
+        browser.click(selector)
+    browser.run("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+    assert browser.run("window.owned") is None
+    tags = "script,iframe,object,embed,base,form,video,audio,marquee,math,template,style,link,a"
+    found = sorted(browser.run(f"[...document.querySelectorAll('{tags}')].map((e) => e.localName)"))
+    assert found == ["link", "script", "script", "style"]
+    handlers = browser.run(
+        "[...document.querySelectorAll('*')]"
+        ".filter((e) => [...e.attributes].some((a) => a.name.startsWith('on'))).length"
+    )
+    assert handlers == 0
+    shown = browser.run("document.getElementById('provenance').textContent")
+    assert all(text in shown for text in PAYLOADS if not any(c in text for c in "\ud800\x00\u2028\u2029"))
+    assert_quiet(browser)
+
+
+def test_a_board_without_rows_still_opens(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "empty.html"
+    path.write_text(render_page(Board([], [], [], {}, "", {})), encoding="utf-8")
+    browser.open(path)
+    assert_quiet(browser)
