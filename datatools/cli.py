@@ -17,6 +17,7 @@ from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, p
 from datatools.decode import CAUSES, Limits
 from datatools.export import ExportFormat, export_catalog
 from datatools.flags import OptionalValues, flags
+from datatools.gallery import write_gallery
 from datatools.importing import Sources, import_sidecars
 from datatools.listing import csv_lines, jsonl_lines, table_lines
 from datatools.stats import catalog_stats, draw_stats
@@ -262,6 +263,24 @@ def check_command(
         print_causes("What does not hold", counts)
         raise typer.Exit(EXIT_SOME_FAILED)
     messages.print(f"{catalog}: everything holds", markup=False)
+
+
+@app.command("gallery")
+def gallery_command(
+    catalog: CatalogFile,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The page. Default: beside the catalog, as .html."),
+    ] = None,
+    limit: int = count_option(500, "Pictures on the page, an even sample of the catalog."),
+    thumbnail: Annotated[int, typer.Option(min=16, metavar="PX", help="Longest edge of a picture.")] = 256,
+) -> None:
+    """Write one static page to look at a catalog with: boxes, texts, confidence, failures."""
+    page = out or catalog.with_suffix(".html")
+    with open_catalog(catalog) as opened:
+        report = write_gallery(opened, page, limit=limit, thumbnail_px=thumbnail)
+    shown = f"{report.n_pictures} of {report.n_usable} pictures, {report.n_failures} failures"
+    messages.print(f"{page}: {shown}", markup=False)
 
 
 def main() -> None:
