@@ -6,8 +6,9 @@ from typing import Any, Literal, cast
 
 from pydantic import ValidationError
 
-from datatools.errors import InputError
+from datatools.errors import InputError, suggest
 from txtdiff.fork.parse import ForkFlags
+from txtdiff.model.caption_encoder import OPENAI_NAMES
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -19,6 +20,7 @@ from txtdiff.model.config import (
     UpsamplerConfig,
     WeaveConfig,
 )
+from txtdiff.model.layout import plan_network
 
 __all__ = ["N_CLASSES", "caption_flags", "model_config", "numbering_config", "text_flags"]
 
@@ -43,7 +45,13 @@ def model_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfi
     Raises:
         InputError: flags with which the fork's network could not be built or run.
     """
-    return _config(flags, tower, acting=True)
+    try:
+        config = _config(flags, tower, acting=True)
+    except ValidationError as error:
+        reasons = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+        raise InputError(f"the fork's flags describe no network: {reasons}") from error
+    _refuse_odd_widths(config)
+    return config
 
 
 def numbering_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfig:
@@ -53,7 +61,8 @@ def numbering_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelC
 
 def _config(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> ModelConfig:
     _refuse_impossible(flags)
-    grey = flags.on("monochrome")
+    # The adapter takes grey pictures only: it implies `monochrome`.
+    grey = flags.on("monochrome") or flags.on("monochrome_adapter")
     size_px = _size_px(flags)
     fields: dict[str, Any] = {
         "image_size_px": size_px,
@@ -68,22 +77,14 @@ def _config(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> ModelCon
         "norm_groups": "second_norm_32" if _fused(flags) else "by_width",
         "dropout": flags.number("dropout"),
         "attention": _attention(flags),
-        "text": _text(flags) if (text_flags(flags) if acting else flags.on("txt")) else None,
+        "text": _text(flags, acting) if (text_flags(flags) if acting else flags.on("txt")) else None,
         "captions": _captions(flags, tower, acting),
         "upsampler": _upsampler(flags) if flags.upsampler else None,
         "n_classes": N_CLASSES if flags.on("class_cond") else None,
         "recompute_resolutions_px": _recompute(flags, size_px),
     }
     # Idle layers are no valid settings of ours, so those are not checked.
-    return _checked(fields) if acting else ModelConfig.model_construct(**fields)
-
-
-def _checked(fields: dict[str, Any]) -> ModelConfig:
-    try:
-        return ModelConfig.model_validate(fields)
-    except ValidationError as error:
-        reasons = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
-        raise InputError(f"the fork's flags describe no network: {reasons}") from error
+    return ModelConfig(**fields) if acting else ModelConfig.model_construct(**fields)
 
 
 def text_flags(flags: ForkFlags) -> bool:
@@ -101,38 +102,41 @@ def caption_flags(flags: ForkFlags) -> bool:
 
 
 def _refuse_impossible(flags: ForkFlags) -> None:
-    """Combinations with which the fork stops with an error, or computes something else than it says."""
-    fused, modulated = _fused(flags), flags.on("cross_attn_q_t_emb")
-    plain_norms = flags.on("cross_attn_rezero") and not flags.on("cross_attn_rezero_keeps_prenorm")
-    caption_layers = "cross_attention" in _joins(flags, acting=True) and flags.on("using_capt")
-    weaves = flags.on("weave_attn")
-    for wrong, why in (
-        (flags.text("silu_impl") not in _SILUS, f"silu_impl must be one of {', '.join(_SILUS)}"),
-        (
-            flags.on("monochrome_adapter") and not flags.on("monochrome"),
-            "monochrome_adapter needs monochrome 1",
-        ),
-        (flags.on("rgb_adapter"), "rgb_adapter is not built: its variance is computed from the mean"),
-    ):
-        if wrong:
-            raise InputError(f"the fork's flags: {why}")
+    """Combinations with which the fork stops with an error."""
+    if flags.text("silu_impl") not in _SILUS:
+        raise InputError(f"--silu_impl {flags.text('silu_impl')} is not one of {', '.join(_SILUS)}")
     if not text_flags(flags):
         return
-    for wrong, why in (
-        (modulated and flags.on("txt_avoid_groupnorm"), "txt_avoid_groupnorm 1 with cross_attn_q_t_emb 1"),
-        (weaves and not modulated, "weave_attn 1 without cross_attn_q_t_emb 1"),
-        (
-            not (modulated or flags.on("txt_avoid_groupnorm") or plain_norms)
-            and flags.on("txt_groupnorm_1group"),
-            "txt 1 with neither cross_attn_q_t_emb 1, txt_avoid_groupnorm 1 nor txt_groupnorm_1group 0",
+    modulated, layer_norm = flags.on("cross_attn_q_t_emb"), flags.on("txt_avoid_groupnorm")
+    bare = flags.on("cross_attn_rezero") and not flags.on("cross_attn_rezero_keeps_prenorm")
+    caption_layers = flags.on("using_capt") and "cross_attention" in _joins(flags, acting=True)
+    impossible = {
+        "txt_avoid_groupnorm 1 with cross_attn_q_t_emb 1": modulated and layer_norm,
+        "weave_attn 1 with cross_attn_q_t_emb 0": flags.on("weave_attn") and not modulated,
+        "txt 1 with cross_attn_q_t_emb 0, txt_avoid_groupnorm 0 and txt_groupnorm_1group 1": (
+            not (modulated or layer_norm or bare) and flags.on("txt_groupnorm_1group")
         ),
-        (
-            fused and modulated and (plain_norms or caption_layers),
-            "silu_impl fused with text or caption attention that has no norm",
+        "silu_impl fused with text or caption attention that has no norm": (
+            _fused(flags) and modulated and (bare or caption_layers)
         ),
-    ):
-        if wrong:
-            raise InputError(f"the fork could not run this network: {why}", "Change one of these flags.")
+    }
+    for combination, given in impossible.items():
+        if given:
+            raise InputError(f"the fork could not run {combination}", "Change one of these flags.")
+
+
+def _refuse_odd_widths(config: ModelConfig) -> None:
+    """Widths that its group norms do not divide. Ours would take fewer groups, and compute something else."""
+    plan = plan_network(config)
+    fused = config.norm_groups == "second_norm_32" and config.timestep == "scale_shift"
+    for stage in (*plan.down, plan.middle, *plan.up):
+        for width in (stage.in_channels, stage.out_channels):
+            groups = 24 if width % 72 == 0 and not (fused and width == stage.out_channels) else 32
+            if width % groups:
+                raise InputError(
+                    f"the fork could not run a network of {width} channels: its norms have {groups} groups",
+                    "Change --num_channels or --channel_mult.",
+                )
 
 
 def _size_px(flags: ForkFlags) -> int:
@@ -192,8 +196,9 @@ def _attention(flags: ForkFlags) -> AttentionConfig:
     )
 
 
-def _text(flags: ForkFlags) -> TextConfig:
-    return TextConfig(
+def _text(flags: ForkFlags, acting: bool) -> TextConfig:
+    build = TextConfig if acting else TextConfig.model_construct
+    return build(
         max_length=flags.whole("max_seq_len"),
         width=flags.whole("txt_dim"),
         depth=flags.whole("txt_depth"),
@@ -269,8 +274,9 @@ def _captions(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> Captio
     joins = _joins(flags, acting)
     if not flags.on("using_capt") or (acting and not joins):
         return None
-    return CaptionConfig.model_construct(
-        tower=flags.text("clipname"),
+    build = CaptionConfig if acting else CaptionConfig.model_construct
+    return build(
+        tower=_tower_name(flags),
         size=tower,
         frozen=flags.on("freeze_capt_encoder"),
         layer="penultimate" if flags.on("clip_use_penultimate_layer") else "final",
@@ -279,6 +285,14 @@ def _captions(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> Captio
         pooled_initial_scale=flags.number("glide_style_capt_emb_init_scale"),
         weave=flags.on("weave_capt") and flags.on("weave_attn"),
     )
+
+
+def _tower_name(flags: ForkFlags) -> str:
+    """The tower as open_clip calls it. All of OpenAI's use QuickGELU, which is part of open_clip's name."""
+    name = flags.text("clipname")
+    if name not in OPENAI_NAMES:
+        raise InputError(f"--clipname {name} is not one of OpenAI's models", suggest(name, OPENAI_NAMES))
+    return f"{OPENAI_NAMES[name]}-quickgelu"
 
 
 def _upsampler(flags: ForkFlags) -> UpsamplerConfig:

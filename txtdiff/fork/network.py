@@ -8,7 +8,8 @@ from torch import Tensor
 
 from datatools.errors import InputError
 from txtdiff.fork.model import model_config, numbering_config
-from txtdiff.fork.parse import ForkFlags, parse_fork_flags
+from txtdiff.fork.parse import ForkFlags, parse_fork_flags, refuse_flags
+from txtdiff.fork.table_model import MODEL_FLAGS
 from txtdiff.fork.weights import convert_state
 from txtdiff.model.config import TowerSize
 from txtdiff.model.unet import UNet, build_network
@@ -33,6 +34,7 @@ def network_from_fork(flags: Sequence[str], state_dict: Mapping[str, Tensor], up
 
 def load_fork_weights(flags: ForkFlags, state_dict: Mapping[str, Tensor]) -> UNet:
     """As `network_from_fork`, for flags already parsed."""
+    refuse_flags(flags, MODEL_FLAGS)
     tower = tower_of(state_dict)
     network = build_network(model_config(flags, tower)).float()
     network.load_state_dict(convert_state(state_dict, numbering_config(flags, tower), network))

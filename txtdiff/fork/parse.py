@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from datatools.errors import InputError, suggest
-from txtdiff.fork.flags import Flag, Script, Value
+from txtdiff.fork.flags import Flag, Only, Script, Value
 from txtdiff.fork.table_model import MODEL_FLAGS
 from txtdiff.fork.table_sampling import SAMPLING_FLAGS
 from txtdiff.fork.table_training import TRAINING_FLAGS
 
-__all__ = ["FLAGS", "ForkFlags", "parse_fork_flags", "script_of"]
+__all__ = ["FLAGS", "ForkFlags", "parse_fork_flags", "refuse_flags", "script_of", "split_words"]
 
 FLAGS: tuple[Flag, ...] = (*MODEL_FLAGS, *TRAINING_FLAGS, *SAMPLING_FLAGS)
 """All flags of its four scripts. A flag whose default differs between scripts has a row for each."""
@@ -43,6 +43,10 @@ class ForkFlags:
     def upsampler(self) -> bool:
         """Whether the network enlarges a smaller picture."""
         return self.script in ("super_res_train", "super_res_sample")
+
+    def rows(self) -> Iterator[Flag]:
+        """The table's rows for this script."""
+        return (flag for flag in FLAGS if self.script in flag.scripts)
 
     def on(self, name: str) -> bool:
         """Whether a flag is true; False for one that this script does not have."""
@@ -83,6 +87,38 @@ def parse_fork_flags(argv: Sequence[str], script: Script) -> ForkFlags:
     given = vars(known)
     values = {name: flag.default for name, flag in rows.items()} | given
     return ForkFlags(script, values, frozenset(given))
+
+
+def refuse_flags(flags: ForkFlags, table: Collection[Flag] = FLAGS) -> None:
+    """Stop at flags of `table` that are taken at their default only, and have another value."""
+    for flag in flags.rows():
+        value = flags.values[flag.name]
+        if flag in table and isinstance(flag.becomes, Only) and value != flag.default:
+            raise InputError(
+                f"--{flag.name} {value} is refused: {flag.becomes.reason}",
+                f"Use {flag.becomes.instead} instead.",
+            )
+
+
+def split_words(argv: Sequence[str], ours: Collection[str]) -> tuple[list[str], list[str]]:
+    """Words of a command line that are the fork's flags with their values, and all others.
+
+    Args:
+        argv: the words after the command.
+        ours: names of our own options, without dashes, which are never taken for the fork's.
+    """
+    theirs: list[str] = []
+    others: list[str] = []
+    target = others
+    for word in argv:
+        if word.startswith("--"):
+            name = word.removeprefix("--").split("=")[0]
+            is_theirs = name not in ours and _full_name(name) is not None
+            target = theirs if is_theirs else others
+        target.append(word)
+        if target is theirs and (not word.startswith("--") or "=" in word):
+            target = others
+    return theirs, others
 
 
 def script_of(

@@ -1,0 +1,138 @@
+"""Combinations of flags that no parity file holds: our network against the fork's, written a second time."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+from fork_reference import ForkNetwork, recipe
+from torch import Tensor
+
+from datatools.errors import InputError
+from txtdiff.fork import network_from_fork
+from txtdiff.fork.parse import parse_fork_flags
+
+TOWER = {"width": 64, "layers": 3, "heads": 4, "vocab": 300}
+SIZE = 16
+
+
+def random_flags(random: Random, upsampler: bool) -> dict[str, object]:
+    """Flags of a small network that the fork could run, everything else by chance."""
+    pick, chance = random.choice, lambda p=0.5: random.random() < p
+    channels = pick([32, 32, 32, 72])
+    modulated = chance(0.8)
+    flags: dict[str, object] = {
+        "num_channels": channels,
+        "channel_mult": ",".join(pick("12") for _ in range(pick([2, 3]))),
+        "num_res_blocks": pick([1, 1, 2]),
+        "num_heads": pick([2, 4]),
+        "num_heads_upsample": pick([-1, 1, 2]),
+        "channels_per_head": pick([0, 8, 16]) if channels != 72 else 12,
+        "channels_per_head_upsample": pick([-1, 0, 8]),
+        "attention_resolutions": pick(["8", "16", "16,8"]),
+        "txt_resolutions": pick(["8", "16", "16,8"]),
+        "txt_dim": pick([32, 64, 128]),
+        "txt_depth": pick([1, 2]),
+        "txt_ff_mult": pick([2, 3]),
+        "weave_ff_mult": pick([1, 2]),
+        "max_seq_len": 24,
+        "cross_attn_q_t_emb": modulated,
+        "weave_attn": modulated and chance(0.7),
+        "txt_avoid_groupnorm": not modulated and chance(),
+        "txt_groupnorm_1group": modulated and (chance() or channels == 72),
+        "cross_attn_channels_per_head": pick([-1, 8, 16]),
+        "cross_attn_init_gain": pick([1, 0.5]),
+        "cross_attn_gain_scale": pick([1, 2]),
+        "silu_impl": pick(["torch", "fused", "openai", "efficientnet"]) if channels != 72 else "torch",
+        "post_txt_image_attn": pick(["none", "none", "final", "final_res", "all"]),
+        "no_attn": chance(0.1),
+        "class_cond": chance(0.2),
+        "monochrome": chance(0.25),
+    }
+    on_by_chance = """learn_sigma resblock_updown use_scale_shift_norm txt_t5 txt_rotary txt_rezero txt_ff_glu
+        txt_output_layers_only txt_attn_before_attn cross_attn_rezero cross_attn_rezero_keeps_prenorm
+        cross_attn_use_layerscale weave_use_ff weave_ff_rezero weave_ff_force_prenorm weave_ff_glu weave_v2
+        weave_qkv_dim_always_text weave_use_ff_gain using_capt xattn_capt weave_capt glide_style_capt_attn
+        clip_use_penultimate_layer freeze_capt_encoder no_attn_substitute_resblock"""
+    flags |= {name: chance() for name in on_by_chance.split()}
+    flags["txt"] = chance(0.85)
+    if flags["using_capt"] or flags["cross_attn_rezero"]:
+        flags["silu_impl"] = "torch"  # fused stops at text or caption attention without a norm
+    if channels == 72:
+        flags["weave_qkv_dim_always_text"] = True  # 16 heads cannot share 72 channels
+    if upsampler:
+        flags |= {
+            "large_size": SIZE,
+            "small_size": SIZE // 2,
+            "noise_cond": chance(),
+            "colorize": chance(0.2),
+        }
+        return flags | {"up_interp_mode": pick(["bilinear", "bicubic", "nearest", "area"])}
+    return flags | {"image_size": SIZE, "monochrome_adapter": chance(0.2)}
+
+
+def inputs(flags: dict[str, object], upsampler: bool, generator: torch.Generator) -> dict[str, Tensor]:
+    """Conditions for one picture."""
+    given = {}
+    if flags["txt"]:
+        letters = torch.randint(4, 105, (1, 8), generator=generator)
+        given["txt"] = torch.cat([torch.tensor([[0]]), letters, torch.tensor([[6, 80, 1, 0, 0]])], dim=1)
+    if flags["using_capt"]:
+        given["capt"] = torch.nn.functional.pad(torch.tensor([[298, 4, 200, 30, 299]]), (0, 72))
+    if flags["class_cond"]:
+        given["y"] = torch.tensor([3])
+    if upsampler:
+        channels = 1 if flags["colorize"] or flags["monochrome"] else 3
+        given["low_res"] = torch.randn(1, channels, SIZE // 2, SIZE // 2, generator=generator)
+        if flags["noise_cond"]:
+            given["cond_timesteps"] = torch.tensor([17])
+    return given
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_any_combination_computes_what_the_fork_computes(seed: int) -> None:
+    random, generator = Random(seed), torch.Generator().manual_seed(seed)
+    upsampler = random.random() < 0.3
+    chosen = random_flags(random, upsampler)
+    argv = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+    flags = parse_fork_flags(argv, "super_res_train" if upsampler else "image_train").values
+    channels = 1 if flags["monochrome"] or flags["monochrome_adapter"] else 3
+    x, t = torch.randn(1, channels, SIZE, SIZE, generator=generator), torch.tensor([random.randrange(1000)])
+    given = inputs(chosen, upsampler, generator)
+    reference = ForkNetwork(flags, upsampler, TOWER)
+    with torch.no_grad():
+        wanted = reference.run(x, t, **given)
+        network = network_from_fork(argv, reference.state, upsampler)
+        assert (network(x, t, **given) - wanted).abs().max() <= 2e-5 * max(1.0, float(wanted.abs().max()))
+
+
+def test_idle_weights_are_taken_and_ignored() -> None:
+    """Derived buffers, CLIP's projection, and the text side of a network without attention."""
+    line = """--image_size 16 --num_channels 32 --channel_mult 1,2 --txt 1 --no_attn 1 --txt_dim 64
+        --using_capt 1 --attention_resolutions 8 --txt_resolutions 8 --cross_attn_q_t_emb 1"""
+    argv = line.split()
+    flags = parse_fork_flags(argv, "image_train").values
+    reference = ForkNetwork(flags, False, TOWER)
+    x, t = torch.randn(1, 3, SIZE, SIZE), torch.tensor([5])
+    given = {"txt": torch.tensor([[0, 80, 1]]), "capt": torch.ones(1, 77, dtype=torch.long)}
+    wanted = reference.run(x, t, **given)
+    idle = {
+        "clipmod.text_projection": (64, 768),
+        "clipmod.logit_scale": (),
+        "clipmod.ln_final.weight": (64,),
+        "text_encoder.model.rotary_pos_emb.inv_freq": (16,),
+        "tgt_pos_embs.8.weights_0": (1, 8, 1, 128),
+        "output_blocks.0.2.weave_attn.text_to_image_layers.0.attn.fake_proj_weight": (64, 64),
+        "output_blocks.0.2.cross_attn.post_txt_image_attn.attention.freqs": (8, 8, 8),
+    }
+    state = reference.state | {name: recipe(name, shape) for name, shape in idle.items()}
+    with torch.no_grad():
+        output = network_from_fork(argv, state, upsampler=False)(x, t, **given)
+    assert (output - wanted).abs().max() <= 1e-5
+
+
+def test_refused_parts_of_the_network_are_refused_by_name() -> None:
+    for argv in ("--bread_adapter_at_ds 2", "--expand_timestep_base_dim 96", "--rgb_adapter 1"):
+        with pytest.raises(InputError, match=argv.split()[0]):
+            network_from_fork(argv.split(), {}, upsampler=False)

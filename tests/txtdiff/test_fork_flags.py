@@ -1,0 +1,217 @@
+"""The fork's command lines: every flag known, its meaning and default kept, its combinations understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from datatools.errors import InputError
+from txtdiff.config import RunConfig
+from txtdiff.config_files import make_config
+from txtdiff.fork import fork_settings, split_words
+from txtdiff.fork.flags import NoEffect, Only, To
+from txtdiff.fork.parse import FLAGS, parse_fork_flags, script_of
+from txtdiff.fork.training import NO_END_IMAGES
+
+README_BASE = """
+--lr 1e-4 --lr_warmup_steps 1000 --batch_size 64 --microbatch 16 --ema_rate 0.9999,0.999 --log_interval
+20 --save_interval 5000 --use_fp16 0 --fp16_scale_growth 2e-3 --channel_mult 1,2,2,4,4 --txt True
+--txt_dim 512 --txt_depth 6 --max_seq_len 384 --txt_resolutions 8,16,32 --verbose 1 --char_level True
+--txt_pdrop 0.1 --use_amp True --autosave 0 --arithmetic_avg_from_step 0,0 --arithmetic_avg_extra_shift
+0,0 --crop_prob 0.95 --crop_min_scale 0.44445 --use_special_crop_for_empty_string True --crop_prob_es
+0.95 --use_random_safebox_for_empty_string True --flip_lr_prob_es 0.5 --save_first_batch 1 --perf_no_ddl
+1 --perf_pin_memory 1 --perf_prefetch_factor 4 --perf_num_workers 2 --capt_pdrop 0.1 --all_pdrop 0.1
+--freeze_capt_encoder 1 --cudnn_benchmark 1 --image_size 64 --num_channels 256 --num_res_blocks 2
+--num_heads 16 --attention_resolutions 4,8,16 --learn_sigma True --diffusion_steps 1000 --noise_schedule
+cosine --rescale_timesteps False --rescale_learned_sigmas False --resblock_updown True
+--use_scale_shift_norm True --channels_per_head 64 --cross_attn_channels_per_head 128
+--cross_attn_init_gain 1 --cross_attn_gain_scale 1 --txt_output_layers_only 1 --monochrome 0
+--monochrome_adapter 0 --txt_attn_before_attn 0 --txt_avoid_groupnorm 0 --cross_attn_orth_init 1
+--cross_attn_q_t_emb 1 --txt_rezero 0 --cross_attn_rezero 0 --cross_attn_rezero_keeps_prenorm 1
+--cross_attn_use_layerscale 0 --txt_t5 True --weave_attn True --weave_ff_rezero False --weave_ff_mult 2
+--weave_ff_glu 1 --weave_qkv_dim_always_text True --txt_ff_glu 1 --txt_ff_mult 3 --weave_use_ff_gain 1
+--silu_impl fused --using_capt 1 --glide_style_capt_attn 1 --glide_style_capt_emb 0 --clipname
+ViT-L/14@336px --clip_use_penultimate_layer 1
+"""
+
+
+def base_line(folder: Path, extra: str = "") -> list[str]:
+    files = {"safebox_path": "safe.json", "px_scales_path": "px.json", "capt_path": "capt.json"}
+    for name in files.values():
+        (folder / name).write_text("{}")
+    paths = " ".join(f"--{flag} {folder / name}" for flag, name in files.items())
+    return f"--data_dir {folder} {paths} {README_BASE} {extra}".split()
+
+
+def settings(folder: Path, extra: str = "") -> RunConfig:
+    return make_config(fork_settings(base_line(folder, extra)).layer())
+
+
+def test_the_table_holds_every_flag_of_the_four_scripts_once() -> None:
+    assert len({flag.name for flag in FLAGS}) == 194
+    rows = [(flag.name, script) for flag in FLAGS for script in flag.scripts]
+    assert len(rows) == len(set(rows))
+    assert all(flag.default is None or type(flag.default) is flag.type for flag in FLAGS)
+
+
+def test_paths_that_flags_go_to_are_settings() -> None:
+    tree = RunConfig().model_dump()
+    for flag in FLAGS:
+        if isinstance(flag.becomes, To):
+            group, name = flag.becomes.path.split(".")
+            assert name in tree[group], flag.name
+
+
+def test_a_line_of_the_readme_becomes_a_run(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    model = config.model
+    assert (model.channels, model.channel_mult, model.image_size_px) == (256, (1, 2, 2, 4, 4), 64)
+    assert model.norm_groups == "second_norm_32"
+    assert model.text is not None and model.text.attention.modulated_norm == "groups_32_silu"
+    assert model.text.attention.heads == 4
+    assert model.captions is not None and model.captions.tower == "ViT-L-14-336-quickgelu"
+    assert model.captions.join == ("self_attention",)
+    assert config.data.batch_size == 64
+    assert config.data.no_text.crop == "borrowed_safebox"
+    assert config.data.crop.min_area == 0.44445
+    assert config.optim.warmup_images == 64_000
+    assert (config.optim.precision, config.optim.loss_scale_growth_steps) == ("fp16", 500)
+    assert config.averaging.rates == (0.9999, 0.999)
+    assert config.averaging.start == "arithmetic"
+    assert config.run.save_every_images == 320_000
+    assert config.run.images == NO_END_IMAGES
+
+
+def test_flags_without_effect_are_told_with_the_reason(tmp_path: Path) -> None:
+    notes = "\n".join(fork_settings(base_line(tmp_path, "--use_fp16 1")).notes)
+    assert "--crop_prob_es 0.95 has no effect: random safeboxes are on" in notes
+    assert "--use_fp16 True has no effect: use_amp is 1" in notes
+    assert "--perf_no_ddl True has no effect" in notes
+    without = fork_settings(["--data_dir", str(tmp_path), "--clipname", "ViT-B/32", "--txt", "0"])
+    assert without.notes == ["--clipname ViT-B/32 has no effect: using_capt is 0"]
+
+
+def test_defaults_are_those_of_the_fork(tmp_path: Path) -> None:
+    config = make_config(fork_settings(["--data_dir", str(tmp_path)]).layer())
+    assert (config.diffusion.noise_schedule, config.diffusion.rescale_timesteps) == ("linear", True)
+    assert config.diffusion.variance == "fixed_large"
+    assert config.model.channel_mult == (1, 2, 3, 4)
+    assert (config.model.resample, config.model.text) == ("conv", None)
+    assert config.averaging.start == "exponential"
+
+
+def test_upsampler_line(tmp_path: Path) -> None:
+    line = (
+        f"--data_dir {tmp_path} --large_size 128 --small_size 64 --channel_mult 1,1,2 --noise_cond 1 "
+        "--noise_cond_max_step 300 --antialias 1 --bicubic_down 1 --learn_sigma 1 --autosave 0"
+    )
+    result = fork_settings(line.split())
+    config = make_config(result.layer())
+    assert result.upsampler
+    assert config.model.upsampler is not None and config.model.upsampler.noise_conditioning
+    assert config.data.low_res.filter == "antialiased_bicubic"
+    assert config.diffusion.low_res_noise is not None and config.diffusion.low_res_noise.max_step == 300
+
+
+@pytest.mark.parametrize(
+    ("extra", "loss", "weight"),
+    [
+        ("", "mse", 1.0),
+        ("--rescale_learned_sigmas 1 --diffusion_steps 500", "mse", 0.5),
+        ("--use_v_loss 1 --rescale_learned_sigmas 1 --diffusion_steps 500", "v", 1.0),
+        ("--use_v_loss 1 --use_snr_plus_one_loss 1", "snr_plus_one", 1.0),
+        ("--use_balanced_loss 1 --use_kl 1", "balanced", 1.0),
+        ("--use_kl 1", "kl", 1.0),
+    ],
+)
+def test_losses(tmp_path: Path, extra: str, loss: str, weight: float) -> None:
+    diffusion = settings(tmp_path, extra).diffusion
+    assert (diffusion.loss, diffusion.vb_weight) == (loss, weight)
+
+
+def test_argparse_semantics() -> None:
+    flags = parse_fork_flags(
+        ["--txt", "y", "--txt", "NO", "--num_chan", "64", "--lr=3e-5", "--text_lr", "-1"], "image_train"
+    )
+    assert flags.values["txt"] is False
+    assert flags.values["num_channels"] == 64
+    assert flags.values["lr"] == 3e-5
+    for wrong in ("--txt", "--txt maybe", "--weave_ff_mult 2.5", "--num 3", "--nonsense 1", "word"):
+        with pytest.raises(InputError):
+            parse_fork_flags(wrong.split(), "image_train")
+
+
+def test_a_flag_of_the_other_script_is_named_as_such() -> None:
+    with pytest.raises(
+        InputError, match="flag of the fork's image_sample, image_train, not of super_res_train"
+    ):
+        parse_fork_flags(["--image_size", "64"], "super_res_train")
+
+
+def test_upsampler_is_told_by_its_flags() -> None:
+    assert script_of(["--image_size", "64"], "train") == "image_train"
+    assert script_of(["--noise_cond", "0"], "train") == "super_res_train"
+    assert script_of(["--large=256"], "train") == "super_res_train"
+    assert script_of(["--txt", "1"], "train", stage="upsampler") == "super_res_train"
+    assert script_of(["--small_size", "64"], "sample") == "super_res_sample"
+
+
+REFUSED = [flag for flag in FLAGS if isinstance(flag.becomes, Only) and "image_train" in flag.scripts]
+
+
+@pytest.mark.parametrize("flag", REFUSED, ids=lambda flag: flag.name)
+def test_refused_by_name_with_what_to_use_instead(tmp_path: Path, flag: object) -> None:
+    assert hasattr(flag, "name") and hasattr(flag, "type") and isinstance(flag.becomes, Only)
+    value = {bool: "1", int: "3", float: "0.5", str: "x"}[flag.type]
+    with pytest.raises(InputError) as error:
+        fork_settings(base_line(tmp_path, f"--{flag.name} {value}"))
+    assert f"--{flag.name}" in error.value.what
+    assert error.value.remedy is not None
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "--autosave 1",
+        "--class_cond 1",
+        "--char_level 0",
+        "--timestep_respacing 50",
+        "--arithmetic_avg_from_step 5,0",
+        "--safebox_path nowhere.json",
+        "--cross_attn_q_t_emb 0",
+        "--txt_avoid_groupnorm 1",
+        "--num_channels 72",
+        "--clipname ViT-X",
+        "--silu_impl swish",
+        "--attention_resolutions a,b",
+        "--fp16_scale_growth 0",
+    ],
+)
+def test_refused_in_this_combination(tmp_path: Path, extra: str) -> None:
+    with pytest.raises(InputError):
+        fork_settings(base_line(tmp_path, extra))
+
+
+def test_no_effect_rows_say_why() -> None:
+    assert all(flag.becomes.reason for flag in FLAGS if isinstance(flag.becomes, NoEffect))
+
+
+def test_words_of_the_fork_and_ours_are_told_apart() -> None:
+    line = [
+        "--data_dir",
+        "d",
+        "--out",
+        "o",
+        "--set",
+        "run.seed=1",
+        "--lr=1e-3",
+        "--images",
+        "4k",
+        "--txt",
+        "1",
+        "config.toml",
+    ]
+    theirs, ours = split_words(line, ours={"out", "set", "images"})
+    assert theirs == ["--data_dir", "d", "--lr=1e-3", "--txt", "1"]
+    assert ours == ["--out", "o", "--set", "run.seed=1", "--images", "4k", "config.toml"]
