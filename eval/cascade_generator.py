@@ -13,6 +13,7 @@ from eval.suite import Cell, Suite
 from eval.sweep import Setting, grid, make_setting
 from eval.sweep_options import SweepOptions
 from txtdiff.cascade import Cascade, Prompt, SamplerSettings, parse_sampler, sample_pictures
+from txtdiff.model.config import ModelConfig
 
 __all__ = ["CascadeGenerator", "cascade_settings"]
 
@@ -61,7 +62,9 @@ def cascade_settings(
     Raises:
         InputError: a combination that the sampler refuses.
     """
-    return [_setting(cascade, suite, sweep, point, about, name) for point in grid(sweep.axes())]
+    settings = [_setting(cascade, suite, sweep, point, about, name) for point in grid(sweep.axes())]
+    # An axis that a sampler does not have, as eta, would give the same setting several times.
+    return list({setting.id: setting for setting in settings}.values())
 
 
 def _setting(
@@ -73,36 +76,41 @@ def _setting(
     name: str,
 ) -> Setting:
     base, *upsamplers = cascade.stages
-    first = _checked(_base_point(point, base.config.captions is not None), sweep)
+    first = _checked(_base_point(point, base.config))
     spec = {"generator": "txtdiff", "suite": suite.id, "checkpoint": base.digest} | dict(about) | _dump(first)
     spec["upsamplers"] = [
-        {"checkpoint": stage.digest} | _dump(_checked(_upsampler_point(point, sweep), sweep))
+        {"checkpoint": stage.digest} | _dump(_checked(_upsampler_point(point, sweep, stage.config)))
         for stage in upsamplers
     ]
     return make_setting(spec, " ".join(filter(None, [name, _label(point, first)])))
 
 
-def _base_point(point: Mapping[str, Any], has_captions: bool) -> dict[str, Any]:
+def _base_point(point: Mapping[str, Any], network: ModelConfig) -> dict[str, Any]:
     sampler, n_steps = parse_sampler(point["sampler"])
-    guidance = point["guidance"]
-    # The fork guides text and caption together; without a caption tower there is nothing to guide.
-    capt = point["guidance_capt"] if point["guidance_capt"] is not None else guidance
-    settings = {"sampler": sampler, "n_steps": n_steps, "guidance_txt": guidance}
-    settings["guidance_capt"] = capt if has_captions else guidance
+    settings = {"sampler": sampler, "n_steps": n_steps} | _guidance(point["guidance"], network)
+    if point["guidance_capt"] is not None:
+        settings["guidance_capt"] = point["guidance_capt"]
     settings |= {key: point[key] for key in _OPTIONAL if point[key] is not None}
     if point["eta"] and sampler in ("ddim", "prk"):
         settings["eta"] = point["eta"]
     return settings
 
 
-def _upsampler_point(point: Mapping[str, Any], sweep: SweepOptions) -> dict[str, Any]:
+def _upsampler_point(point: Mapping[str, Any], sweep: SweepOptions, network: ModelConfig) -> dict[str, Any]:
     sampler, n_steps = parse_sampler(sweep.upsampler_sampler or point["sampler"])
-    guidance = sweep.upsampler_guidance
-    settings = {"sampler": sampler, "n_steps": n_steps, "guidance_txt": guidance, "guidance_capt": guidance}
+    settings = {"sampler": sampler, "n_steps": n_steps} | _guidance(sweep.upsampler_guidance, network)
     return settings | ({"noise_level": point["noise_level"]} if point["noise_level"] is not None else {})
 
 
-def _checked(point: Mapping[str, Any], sweep: SweepOptions) -> SamplerSettings:
+def _guidance(scale: float, network: ModelConfig) -> dict[str, float]:
+    """One scale for all that the network is told, as the fork guides; what it is not told has none."""
+    return {
+        "guidance_txt": scale if network.text is not None else 1.0,
+        "guidance_capt": scale if network.captions is not None else 1.0,
+    }
+
+
+def _checked(point: Mapping[str, Any]) -> SamplerSettings:
     try:
         return SamplerSettings(**point)
     except ValidationError as error:
@@ -123,7 +131,7 @@ def _stage_settings(spec: Mapping[str, Any]) -> SamplerSettings:
 
 def _label(point: Mapping[str, Any], base: SamplerSettings) -> str:
     guidance = f"s={base.guidance_txt:g}"
-    if base.guidance_capt != base.guidance_txt:
+    if point["guidance_capt"] is not None:
         guidance += f"/{base.guidance_capt:g}"
     extras = {"eta": base.eta or None, "threshold": base.dynamic_threshold, "noise": point["noise_level"]}
     extras["rescale"] = base.guidance_rescale or None

@@ -14,7 +14,7 @@ __all__ = ["Counts", "count_pictures", "load_counts"]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Pictures that were expected, made, made without any text being read, and failed or missing."""
+    """Pictures expected, made, made without the text that was asked for, and failed or missing."""
 
     expected: int
     done: int
@@ -35,7 +35,7 @@ def load_counts(store: Store, setting_ids: Sequence[str], protocol_id: str) -> p
 
 
 def count_pictures(store: Store, setting_ids: Sequence[str], protocol_id: str) -> Counts:
-    """Counts over these settings; no text are pictures in which the protocol's reader read nothing."""
+    """Counts over these settings; no text: nothing was read where text was asked for."""
     [(expected, done)] = store.rows(
         """SELECT count(*), count(*) FILTER (status = 'done') FROM samples
            WHERE setting_id IN (SELECT unnest(?))""",
@@ -43,7 +43,7 @@ def count_pictures(store: Store, setting_ids: Sequence[str], protocol_id: str) -
     )
     [(no_text,)] = store.rows(
         """SELECT count(*) FROM text_scores
-           WHERE protocol_id = ? AND setting_id IN (SELECT unnest(?)) AND reading = ''""",
+           WHERE protocol_id = ? AND setting_id IN (SELECT unnest(?)) AND reading = '' AND n_target > 0""",
         [protocol_id, list(setting_ids)],
     )
     return Counts(expected, done, no_text, expected - done)

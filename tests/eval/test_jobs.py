@@ -1,0 +1,191 @@
+"""The jobs behind the commands: a sweep over a tiny cascade, and a folder of somebody else's pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from eval_fakes import Finder, hide, store_path
+from PIL import Image
+
+import eval.jobs
+from datatools.errors import InputError
+from eval.cascade_generator import CascadeGenerator, cascade_settings
+from eval.folder_generator import load_prompts
+from eval.jobs import run_sweep, score_folder
+from eval.options import floats, parse_weights
+from eval.score_options import ScoreOptions
+from eval.store import open_store
+from eval.suite import cells_of, load_suite
+from eval.sweep_job import SweepJob
+from eval.sweep_options import SweepOptions
+from txtdiff.cascade import Cascade, Stage
+from txtdiff.conditioning import StageModel
+from txtdiff.diffusion.config import DiffusionConfig
+from txtdiff.model.config import ModelConfig
+from txtdiff.model.unet import build_network
+
+SWEEP = SweepOptions(sampler=("ddim:2", "dpmpp_2m:2"), guidance=(1.0, 3.0))
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Cascade:
+    """A base model of 16 px whose weights are noise, so that every setting makes other pictures."""
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate(
+        {
+            "image_size_px": 16,
+            "channels": 64,
+            "channel_mult": [1],
+            "n_res_blocks": 1,
+            "predicts_variance": False,
+            "text": {"max_length": 32, "width": 32, "depth": 1},
+        }
+    )
+    network = build_network(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return Cascade((Stage(StageModel(network, DiffusionConfig(variance="fixed_small")), "tiny", "d" * 64),))
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Finder:
+    """Takes the place of the real reader; noise holds no text for it."""
+
+    class Blind(Finder):
+        def read(self, pictures):  # type: ignore[no-untyped-def]
+            if any(len(picture) != 32 for picture in pictures):
+                self.n_read += len(pictures)
+                return [[] for _ in pictures]
+            return super().read(pictures)
+
+    engine = Blind()
+    monkeypatch.setattr(eval.jobs, "open_engine", lambda name: engine)
+    return engine
+
+
+def test_a_sweep_makes_every_setting_and_goes_on_where_it_is(
+    cascade: Cascade, reader: Finder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eval.jobs, "load_cascade", lambda *args, **options: cascade)
+    job = SweepJob(bases=[Path("tiny")], limit=3, sweep=SWEEP, batch_size=2)
+    with open_store(store_path(tmp_path), "write") as store:
+        counts = run_sweep(store, job, "finder", ScoreOptions())
+        assert (counts.expected, counts.done, counts.no_text) == (12, 12, 12)
+        n_read = reader.n_read
+        rows = store.rows("SELECT DISTINCT n_evaluations FROM samples ORDER BY 1")
+        assert rows == [(2.0,), (4.0,)]
+        reasons = dict(store.rows("SELECT metric, reason FROM scores WHERE value IS NULL"))
+        assert "--reference" in reasons["fid_clean"]
+        assert "--clip-model" in reasons["clip_desc"]
+        assert run_sweep(store, job, "finder", ScoreOptions()) == counts
+        assert reader.n_read == n_read
+
+
+def test_the_picture_of_a_cell_depends_on_setting_and_cell_alone(cascade: Cascade) -> None:
+    suite = load_suite("smoke", 4)
+    settings = cascade_settings(cascade, suite, SWEEP, {})
+    assert len({setting.id for setting in settings}) == len({setting.label for setting in settings}) == 4
+    together = CascadeGenerator(cascade, 4).make(settings[1], cells_of(suite))
+    alone = CascadeGenerator(cascade, 1).make(settings[1], cells_of(suite)[2:3])
+    [[one]] = list(alone)
+    other = next(together)[2]
+    assert one.cell == other.cell
+    assert one.picture is not None
+    assert other.picture is not None
+    assert abs(one.picture.astype(int) - other.picture.astype(int)).max() <= 1
+
+
+def test_a_setting_that_the_sampler_refuses_is_a_user_error(cascade: Cascade) -> None:
+    suite = load_suite("smoke", 1)
+    with pytest.raises(InputError, match="euler"):
+        cascade_settings(cascade, suite, SweepOptions(sampler=("euler:3",)), {})
+    with pytest.raises(InputError, match="guidance_rescale"):
+        cascade_settings(cascade, suite, SweepOptions(guidance_rescale=(0.5,)), {})
+
+
+def test_words_of_the_command_line() -> None:
+    assert floats("1,3.5") == (1.0, 3.5)
+    assert floats(None) is None
+    assert parse_weights("averaged,raw,0.99") == ["averaged", "raw", 0.99]
+    with pytest.raises(InputError, match="list of numbers"):
+        floats("1;3")
+    with pytest.raises(InputError, match="no weights"):
+        parse_weights("ema")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures, one of which is broken, and a prompts file that names a fourth."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.fromarray(hide("Sign")).save(folder / "a.png")
+    Image.fromarray(hide("other", 1)).save(folder / "b.png")
+    (folder / "c.png").write_bytes(b"no picture")
+    rows = [{"file": f"{name}.png", "txt": "sign", "capt": "a wall"} for name in "abcd"]
+    write_prompts(folder, rows)
+    return folder
+
+
+def write_prompts(folder: Path, rows: list[dict[str, object]]) -> Path:
+    path = folder.parent / "prompts.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def test_a_folder_is_scored_missing_and_broken_pictures_as_worst(folder: Path, reader: Finder) -> None:
+    prompts = folder.parent / "prompts.jsonl"
+    with open_store(store_path(folder.parent), "write") as store:
+        counts = score_folder(store, folder, prompts, None, None, "finder", ScoreOptions())
+        causes = store.rows("SELECT cause FROM samples WHERE cause IS NOT NULL ORDER BY 1")
+        [(em, n, n_expected)] = store.rows("SELECT value, n, n_expected FROM scores WHERE metric = 'em_ci'")
+        labels = store.rows("SELECT label, count(*) FROM settings GROUP BY 1")
+    assert (counts.expected, counts.done, counts.failed) == (4, 2, 2)
+    assert causes == [("missing",), ("unknown_format",)]
+    assert (em, n, n_expected) == (0.25, 2, 4)
+    assert labels == [("pictures", 1)]
+
+
+def test_pictures_of_one_text_are_one_prompt(folder: Path) -> None:
+    prompts = load_prompts(folder.parent / "prompts.jsonl", folder)
+    assert len(prompts.suite.prompts) == 1
+    assert [cell.seed for cell in prompts.cells] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"file": "../a.png", "txt": "a"}, "leaves the folder"),
+        ({"file": "/etc/passwd", "txt": "a"}, "leaves the folder"),
+        ({"txt": "a"}, "'file'"),
+        ({"file": "a.png"}, "'txt'"),
+        ({"file": "a.png", "txt": 3}, "'txt'"),
+        ({"file": "a.png", "txt": "a", "seed": -1}, "'seed'"),
+        ({"file": "a.png", "txt": "a", "capt": ["x"]}, "'capt'"),
+        ({"file": "a.png", "txt": "a" * 30_000}, "characters"),
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(folder: Path, row: dict[str, object], named: str) -> None:
+    path = write_prompts(folder, [{"file": "b.png", "txt": "fine"}, row])
+    with pytest.raises(InputError, match="picture 2") as raised:
+        load_prompts(path, folder)
+    assert named in str(raised.value)
+
+
+def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
+    outside = folder.parent / "outside.png"
+    Image.fromarray(hide("x")).save(outside)
+    (folder / "link.png").symlink_to(outside)
+    with pytest.raises(InputError, match="leaves the folder"):
+        load_prompts(write_prompts(folder, [{"file": "link.png", "txt": "x"}]), folder)
+
+
+@pytest.mark.parametrize("text", ["", "not json", "[1]", '{"a": 1', "\xff"])
+def test_a_prompts_file_that_is_none_is_refused(folder: Path, text: str) -> None:
+    path = folder.parent / "prompts.jsonl"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"prompts\.jsonl"):
+        load_prompts(path, folder)

@@ -1,0 +1,217 @@
+"""Ranks, ties and what every form of report shows of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from eval_fakes import fill, half, right, small_suite, store_path, wrong
+from rich.console import Console
+
+from datatools.errors import InputError
+from eval.board import Board, Score
+from eval.cli import report_main
+from eval.leaderboard import load_board
+from eval.protocol import Protocol
+from eval.report.exports import export_board
+from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
+from eval.report.terminal import format_score, print_board
+from eval.report.writing import ReportOptions, write_report
+from eval.scoring import score_again
+from eval.store import open_store
+
+HOSTILE = "[red]x[/] <script>alert(1)</script> | & _ % \x1b[31m =1+1"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with three settings: always right, half right, never right."""
+    path = store_path(tmp_path_factory.mktemp("board"))
+    with open_store(path, "write") as store:
+        fill(store, {"wrong": wrong, HOSTILE: half, "right": right}, small_suite(40))
+    return path
+
+
+@pytest.fixture(scope="module")
+def board(path: Path) -> Board:
+    with open_store(path) as store:
+        return load_board(store)
+
+
+def test_rows_stand_in_order_with_ranks_and_ties(board: Board) -> None:
+    assert [row.label for row in board.rows] == ["right", HOSTILE, "wrong"]
+    assert [row.rank for row in board.rows] == [1, 2, 3]
+    assert [row.tie for row in board.rows] == ["a", "b", "c"]
+    assert [row.rank_interval for row in board.rows] == [(1, 1), (2, 2), (3, 3)]
+    assert all(p < 0.05 for p in board.pair_p.values())
+    assert board.counts == {"expected": 120, "done": 120, "no_text": 0, "failed": 0}
+
+
+def test_rows_that_cannot_be_told_apart_share_a_letter(tmp_path: Path) -> None:
+    nearly = lambda cell: "zzz" if cell.prompt.id == "p3" else cell.prompt.txt  # noqa: E731
+    with open_store(store_path(tmp_path), "write") as store:
+        fill(store, {"nearly": nearly, "right": right}, small_suite(40))
+        rows = load_board(store).rows
+    assert [(row.label, row.rank, row.tie) for row in rows] == [("right", 1, "a"), ("nearly", 2, "a")]
+    assert rows[0].rank_interval == (1, 1) or rows[0].rank_interval == (1, 2)
+
+
+def test_other_protocols_and_other_pictures_are_ranked_apart(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, protocol = fill(store, {"right": right, "wrong": wrong})
+        score_again(store, [setting.id for setting in plan.settings], Protocol(protocol.reader_id, 0.95))
+        fill(store, {"more": right}, small_suite(9))
+        rows = load_board(store).rows
+    assert [(row.label, row.rank) for row in rows] == [
+        ("more", 1),
+        ("right", 1),
+        ("wrong", 2),
+        ("right", 1),
+        ("wrong", 1),
+    ]
+    assert len({row.protocol_id for row in rows}) == 2
+
+
+def test_the_same_store_gives_the_same_board(path: Path, board: Board) -> None:
+    with open_store(path) as store:
+        assert load_board(store) == board
+
+
+def test_samples_are_the_same_prompts_for_every_row(path: Path) -> None:
+    with open_store(path) as store:
+        board = load_board(store, max_pictures=12)
+    prompts = {
+        row.setting_id: [s.prompt_id for s in board.samples if s.setting_id == row.setting_id]
+        for row in board.rows
+    }
+    assert len({tuple(chosen) for chosen in prompts.values()}) == 1
+    assert len(board.samples) == 12
+    sample = board.samples[0]
+    assert sample.png.startswith(b"\x89PNG")
+    assert (sample.width_px, sample.height_px) == (32, 32)
+
+
+def test_em_by_length_adds_up_to_all_pictures_with_text(board: Board) -> None:
+    for row in board.rows:
+        bins = board.em_by_length[row.setting_id]
+        assert sum(part.n for part in bins) == 39
+        em = sum(part.em * part.n for part in bins) / 39
+        assert em == pytest.approx(row.scores["em_ci"].value)
+        assert all(part.low <= part.em <= part.high for part in bins)
+
+
+def test_a_score_without_a_value_needs_its_reason() -> None:
+    with pytest.raises(ValueError, match="reason"):
+        Score(None)
+
+
+def test_the_table_shows_intervals_and_neither_markup_nor_control_characters(board: Board) -> None:
+    console = Console(file=io.StringIO(), width=220, force_terminal=False)
+    print_board(board, board.rows, choose_metrics(board, ["em_ci", "halluc_rate"]), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "leaderboard" in shown
+    assert "[red]x[/]" in shown
+    assert "\x1b" not in shown
+    assert "100.0 [91.0 100.0]" in shown
+
+
+def test_conditions_choose_rows_and_gates_name_them(board: Board) -> None:
+    assert [row.label for row in select_rows(board, [parse_condition("em_ci>0.4")], None)] == [
+        "right",
+        HOSTILE,
+    ]
+    assert [row.label for row in select_rows(board, [parse_condition("label = wrong")], None)] == ["wrong"]
+    assert select_rows(board, [], "cer")[0].label == "right"
+    assert select_rows(board, [], "em_ci")[-1].label == "wrong"
+    assert len(failing_rows(board, board.rows, [parse_condition("em_ci < 0.8")])) == 2
+    assert not failing_rows(board, board.rows, [parse_condition("n_evaluations != 7")])
+
+
+@pytest.mark.parametrize("text", ["em_ci", "< 3", "em_ci ~ 3", ""])
+def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="condition"):
+        parse_condition(text)
+
+
+def test_unknown_names_are_errors_with_a_suggestion(board: Board) -> None:
+    with pytest.raises(InputError, match="Did you mean 'em_ci'"):
+        choose_metrics(board, ["em_cj"])
+    with pytest.raises(InputError, match="no row has"):
+        select_rows(board, [parse_condition("smapler = ddim")], None)
+
+
+def test_a_gate_without_a_value_fails(board: Board) -> None:
+    board.rows[0].scores["none"] = Score(None, reason="not today", ranked=False)
+    try:
+        assert "no value" in failing_rows(board, board.rows[:1], [parse_condition("none > 3")])[0]
+    finally:
+        del board.rows[0].scores["none"]
+
+
+def test_files_hold_the_numbers_of_the_board(board: Board) -> None:
+    metrics = choose_metrics(board, ["em_ci", "cer"])
+    em = [row.scores["em_ci"].value for row in board.rows]
+    document = json.loads(export_board(board, board.rows, metrics, "json"))
+    assert [row["scores"]["em_ci"]["value"] for row in document["rows"]] == em
+    table = list(csv.DictReader(io.StringIO(export_board(board, board.rows, metrics, "csv").decode())))
+    assert [float(row["em_ci"]) for row in table] == em
+    assert table[0]["cer_n"] == "39"
+    parquet = pq.read_table(io.BytesIO(export_board(board, board.rows, metrics, "parquet")))
+    assert parquet["em_ci"].to_pylist() == em
+    assert parquet["em_ci_ranked"].to_pylist() == [True] * 3
+
+
+def test_printed_forms_keep_hostile_labels_harmless(board: Board) -> None:
+    metrics = choose_metrics(board, ["em_ci"])
+    markdown = export_board(board, board.rows, metrics, "md").decode()
+    assert "<script>" not in markdown.replace("\\<", "")
+    assert len(markdown.splitlines()) == 2 + 3
+    assert {line.replace("\\|", "").count("|") for line in markdown.splitlines()} == {6}
+    latex = export_board(board, board.rows, metrics, "latex").decode()
+    assert r"\& \_ \%" in latex
+    assert latex.count(r"\\") == 4
+
+
+def test_score_prints_value_and_interval(board: Board) -> None:
+    [em] = choose_metrics(board, ["em_ci"])
+    assert format_score(Score(0.7123, 0.65, 0.765, 10, 10), em) == "71.2 [65.0 76.5]"
+    assert format_score(Score(0.5), em) == "50.0"
+    assert format_score(None, em) == "–"
+
+
+def test_a_report_without_scores_says_so(tmp_path: Path) -> None:
+    open_store(store_path(tmp_path), "write").close()
+    with pytest.raises(InputError, match="holds no scores"):
+        write_report(store_path(tmp_path), ReportOptions())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (["--format", "json"], 0, '"schema"'),
+        (["--fail-if", "em_ci < 0.8"], 1, "em_ci"),
+        (["--fail-if", "em_ci < -1"], 0, "leaderboard"),
+        (["--metric", "nonsense"], 2, "no metric"),
+        (["--format", "parquet"], 2, "--out"),
+        (["--colour"], 2, "--colour"),
+    ],
+)
+def test_the_command_under_its_short_name(
+    path: Path,
+    arguments: list[str],
+    status: int,
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report", "--store", str(path), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        report_main()
+    assert (ended.value.code or 0) == status
+    captured = capfd.readouterr()
+    assert named in captured.out + captured.err
