@@ -21,6 +21,7 @@ from datatools.record import Recorder
 from datatools.runner import LocalRunner
 from datatools.scan import Listing, scan
 from datatools.sidecars import write_sidecars
+from datatools.sources import is_remote
 from datatools.speak import SpeakingRule, rule_to_json
 from datatools.texts import TxtReport, sync_texts, write_texts
 from datatools.worker import Outcome, WorkerSetup
@@ -70,6 +71,10 @@ def build_catalog(
     if settings.overwrite_txt and settings.write_txt is None:
         raise InputError("--overwrite-txt has no effect without --write-txt", "Give both.")
     listing = scan(source)
+    if settings.write_txt == "beside" and not listing.writable:
+        raise InputError(
+            f"{listing.root} is no folder to write .txt files into", "Give --write-txt a folder."
+        )
     with open_catalog(catalog_path, "write") as catalog:
         _check_source(catalog, listing.root)
         runner = LocalRunner(
@@ -84,7 +89,7 @@ def build_catalog(
 def _check_source(catalog: Catalog, root: str) -> None:
     """One catalog, one source: another folder's files would look like all pictures gone and new ones come."""
     before = catalog.info("source")
-    if before is not None and before != root and Path(before).exists():
+    if before is not None and before != root and (is_remote(before) or Path(before).exists()):
         raise InputError(
             f"{catalog.path} is the catalog of {before}, not of {root}",
             "Give each source a catalog of its own.",

@@ -105,7 +105,10 @@ class BuildFlags:
 @app.command("build-catalog", cls=_BuildCommand)
 @flags(BuildFlags)
 def build_catalog_command(
-    source: Annotated[Path, typer.Argument(help="Folder with the pictures, read recursively.")],
+    source: Annotated[
+        str,
+        typer.Argument(help="Folder (read recursively), glob, list of paths (.lst), .tar shards, or a URL."),
+    ],
     catalog: CatalogFile,
     flags: BuildFlags,
 ) -> None:
@@ -208,7 +211,7 @@ class ImportFlags:
 @app.command("import")
 @flags(ImportFlags)
 def import_command(
-    source: Annotated[Path, typer.Argument(help="Folder with pictures and their .txt files.")],
+    source: Annotated[str, typer.Argument(help="Folder with pictures and their .txt files.")],
     catalog: CatalogFile,
     flags: ImportFlags,
 ) -> None:

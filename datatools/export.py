@@ -25,7 +25,8 @@ from datatools.decode import decode, is_plain
 from datatools.errors import InputError
 from datatools.fingerprint import sha256_of
 from datatools.keys import stem_of
-from datatools.records import Record, fetch, read_records
+from datatools.records import Record, read_records
+from datatools.sources import fetch
 
 __all__ = ["ExportFormat", "ExportReport", "export_catalog"]
 
@@ -109,7 +110,7 @@ def _with_bytes(records: Iterable[Record], report: ExportReport) -> Iterator[tup
     """Records with their pictures; what is gone or no longer what was catalogued is counted and left out."""
     for record in records:
         try:
-            data = fetch(record)
+            data = fetch(record.uri)
         except OSError:
             report.failures["missing"] += 1
             continue

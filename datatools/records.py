@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datatools.catalog import Catalog
 from datatools.duplicates import near_duplicates
 
-__all__ = ["Record", "fetch", "read_records"]
+__all__ = ["Record", "read_records"]
 
 _RECORDS = """
 SELECT p.key, p.uri, p.sha256, p.width_px, p.height_px, t.text, t.source, t.confidence,
@@ -67,11 +65,3 @@ def read_records(catalog: Catalog, *, drop_duplicates: bool) -> Iterator[Record]
     for batch in rows.to_batches(1000):
         for row in batch.to_pylist():
             yield Record(**row)
-
-
-def fetch(record: Record) -> bytes:
-    """The picture's bytes, from wherever it is."""
-    if "://" not in record.uri:
-        return Path(record.uri).read_bytes()
-    with fsspec.open(record.uri, "rb") as file:
-        return bytes(file.read())

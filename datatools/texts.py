@@ -23,6 +23,7 @@ from datatools.catalog import Catalog
 from datatools.fingerprint import sha256_of
 from datatools.keys import key_below, txt_key
 from datatools.scan import ImageRef, Listing
+from datatools.sources import fetch
 
 __all__ = ["TxtReport", "parse_txt", "sync_texts", "write_texts"]
 
@@ -149,7 +150,7 @@ def _clash(keys: Sequence[str]) -> str:
 def _inspect(txt: ImageRef, key: str, keys: Sequence[str], ours: set[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"key": key, "uri": txt.uri, "size_bytes": txt.size_bytes, "mtime_ns": txt.mtime_ns}
     try:
-        data = Path(txt.uri).read_bytes()[: _MAX_BYTES + 1]
+        data = fetch(txt.uri, _MAX_BYTES + 1)
         row["sha256"] = sha256_of(data)
         if row["sha256"] in ours:
             return row | {"origin": "written"}

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
-import fsspec
 import numpy as np
 
 from datatools.decode import Cause, Limits, Rejection, decode
 from datatools.fingerprint import perceptual_hash, sha256_of
 from datatools.ocr import OcrEngine, TextLine, open_engine
 from datatools.scan import ImageRef
+from datatools.sources import fetch
 from datatools.transcript import reading_order
 
 __all__ = [
@@ -145,11 +144,7 @@ def _load(task: Task, limits: Limits) -> tuple[Outcome, np.ndarray | None]:
 def _fetch(uri: str, max_bytes: int) -> bytes:
     """A file's bytes, at most one more than the limit: `decode` then names the cause."""
     try:
-        if "://" not in uri:
-            with Path(uri).open("rb") as file:
-                return file.read(max_bytes + 1)
-        with fsspec.open(uri, "rb") as remote:
-            return bytes(remote.read(max_bytes + 1))
+        return fetch(uri, max_bytes + 1)
     except FileNotFoundError as error:
         raise Rejection("missing", str(error)) from error
     except Exception as error:  # every remote store has exceptions of its own

@@ -24,7 +24,8 @@ from datatools.atomic import write_text_atomic
 from datatools.catalog import Catalog
 from datatools.console import progress
 from datatools.decode import Rejection, decode
-from datatools.records import Record, fetch, read_records
+from datatools.records import Record, read_records
+from datatools.sources import fetch
 from datatools.stored import lines_from
 
 __all__ = ["GalleryReport", "write_gallery"]
@@ -90,7 +91,7 @@ def _lines(catalog: Catalog, keys: list[str]) -> dict[str, list[dict[str, Any]]]
 
 def _card(record: Record, lines: list[dict[str, Any]], thumbnail_px: int) -> dict[str, Any]:
     try:
-        thumbnail = _thumbnail(fetch(record), thumbnail_px)
+        thumbnail = _thumbnail(fetch(record.uri), thumbnail_px)
     except (OSError, Rejection):  # gone or changed since it was catalogued: the rest can still be shown
         thumbnail = None
     facts = record.facts()
