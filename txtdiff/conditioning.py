@@ -47,6 +47,10 @@ class Prompt:
     label: int | None = None
     """Class, for networks with classes; None = not given."""
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed {self.seed} is negative", "Seeds count from 0.")
+
 
 @dataclass(frozen=True, eq=False)
 class StageModel:
@@ -117,14 +121,17 @@ def _guided_denoiser(
 
 
 def _reads(network: UNet) -> tuple[bool, bool]:
-    """Whether the network reads a transcription, and whether it reads a caption."""
-    return network.config.text is not None, network.config.captions is not None
+    """Whether the network reads a transcription (or a class, which goes with it), and whether a caption."""
+    config = network.config
+    return config.text is not None or config.n_classes is not None, config.captions is not None
 
 
 def _scales(settings: SamplerSettings, has_txt: bool, has_capt: bool) -> tuple[float, float]:
     """The two guidance scales. A scale for what the network does not read is refused, not ignored."""
     if settings.guidance_txt != 1 and not has_txt:
-        raise InputError("guidance_txt has no effect: this network reads no transcription", "Leave it at 1.")
+        raise InputError(
+            "guidance_txt has no effect: this network reads no text and no class", "Leave it at 1."
+        )
     if settings.guidance_capt != 1 and not has_capt:
         raise InputError("guidance_capt has no effect: this network reads no caption", "Leave it at 1.")
     # With one of the two only one difference exists, and its scale is the scale of both.
@@ -162,8 +169,11 @@ def conditioning(
         cond["capt"] = network.encode_captions(encode_captions(captions).to(device))
     if config.n_classes is not None:
         dropped = config.n_classes - 1  # the fork's class_ix_drop, 999 of 1000
+        for prompt in prompts:
+            if not 0 <= (prompt.label or 0) <= dropped:
+                raise InputError(f"class {prompt.label}: this network knows 0 to {dropped}")
         labels = [
-            dropped if not given.capt or prompt.label is None else prompt.label for prompt, given in rows
+            prompt.label if given.txt and prompt.label is not None else dropped for prompt, given in rows
         ]
         cond["y"] = torch.tensor(labels, device=device)
     if low_res is not None:

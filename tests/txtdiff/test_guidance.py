@@ -90,8 +90,9 @@ def test_guidance_evaluates_no_more_than_it_needs() -> None:
     assert guidance_terms(3, 3, has_txt=True, has_capt=True) == {NOTHING: -2, ALL: 3}
     assert guidance_terms(3, 1, has_txt=True, has_capt=True) == {CAPTION: -2, ALL: 3}
     assert set(guidance_terms(3, 2, has_txt=True, has_capt=True)) == {NOTHING, CAPTION, ALL}
-    assert guidance_terms(3, 3, has_txt=True, has_capt=False) == {NOTHING: -2, Given(True, False): 3}
-    assert guidance_terms(1, 1, has_txt=False, has_capt=False) == {NOTHING: 1}
+    assert guidance_terms(3, 3, has_txt=True, has_capt=False) == {CAPTION: -2, ALL: 3}
+    assert guidance_terms(3, 3, has_txt=False, has_capt=True) == {NOTHING: -2, ALL: 3}
+    assert guidance_terms(1, 1, has_txt=False, has_capt=False) == {ALL: 1}
 
 
 @given(st.floats(-3, 8), st.integers(1, 998))

@@ -211,13 +211,13 @@ def mixture_denoiser(parameterisation: str) -> Denoiser:
 @pytest.mark.parametrize("parameterisation", ["eps", "x0", "v"])
 @pytest.mark.parametrize("name", get_args(SamplerName))
 def test_few_steps_from_pure_noise_reach_the_data(name: SamplerName, parameterisation: str) -> None:
-    """8 steps from the last cosine timestep, where alpha_bar is 2.4e-9: finite, and at one of the two modes."""
-    noise = [
-        picture_noise(range(32), (1, 4, 4), stage=0, purpose=p, device=torch.device("cpu")) for p in (0, 1)
-    ]
+    """8 steps from the last cosine timestep, alpha_bar 2.4e-9: finite, and at one of the two modes."""
+    cpu = torch.device("cpu")
+    start = picture_noise(range(32), (1, 4, 4), stage=0, purpose=START, device=cpu)
+    later = picture_noise(range(32), (1, 4, 4), stage=0, purpose=STEPS, device=cpu)
     denoiser = mixture_denoiser(parameterisation)
     settings = SamplerSettings(sampler=name, n_steps=8)
-    sampled = run_sampler(settings, denoiser, noise[START](), SCHEDULE, noise[STEPS])
+    sampled = run_sampler(settings, denoiser, start(), SCHEDULE, later)
     assert sampled.isfinite().all()
     distance = torch.minimum((sampled + 0.8).abs(), (sampled - 0.6).abs()).amax((1, 2, 3))
     # PLMS extrapolates its last step from steps twice and thrice as far back.

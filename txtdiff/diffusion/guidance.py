@@ -51,15 +51,17 @@ def guidance_terms(
         scale_txt, scale_capt: 1 = no guidance.
         has_txt, has_capt: whether the network reads a transcription, a caption at all.
     """
-    weights: dict[Given, float] = {}
+    # What a network does not read cannot tell two evaluations apart: such two become one, the fuller of them.
+    terms: dict[Given, tuple[Given, float]] = {}
     for given, weight in (
         (Given(False, False), 1 - scale_capt),
         (Given(False, True), scale_capt - scale_txt),
         (Given(True, True), scale_txt),
     ):
         seen = Given(given.txt and has_txt, given.capt and has_capt)
-        weights[seen] = weights.get(seen, 0.0) + weight
-    return {given: weight for given, weight in weights.items() if weight != 0}
+        _, sum_so_far = terms.get(seen, (given, 0.0))
+        terms[seen] = given, sum_so_far + weight
+    return {given: weight for given, weight in terms.values() if weight != 0}
 
 
 def guided(denoisers: Sequence[Denoiser], combine: Combine) -> Denoiser:

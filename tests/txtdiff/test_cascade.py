@@ -1,0 +1,309 @@
+"""Cascades: pictures that belong to their prompt, whatever the batch, and guidance that does what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from datatools.errors import InputError
+from txtdiff.cascade import (
+    Cascade,
+    Prompt,
+    SampledPictures,
+    SamplerSettings,
+    Stage,
+    load_cascade,
+    sample_pictures,
+    to_uint8,
+)
+from txtdiff.conditioning import StageModel, batch_denoiser
+from txtdiff.diffusion.config import DiffusionConfig, NoiseConditioning
+from txtdiff.diffusion.noise import LOW_RES, START, STEPS, picture_noise
+from txtdiff.model.config import (
+    AttentionConfig,
+    CaptionConfig,
+    ModelConfig,
+    TextAttentionConfig,
+    TextConfig,
+    TowerSize,
+    UpsamplerConfig,
+)
+from txtdiff.model.unet import UNet, build_network
+from txtdiff.sampler_settings import SamplerName
+
+TEXT = TextConfig(
+    width=32, depth=1, max_length=24, attention=TextAttentionConfig(resolutions_px=(8,), heads=2)
+)
+CAPTIONS = CaptionConfig(
+    tower="custom", size=TowerSize(width=32, layers=2, heads=2), weights="random", activation="gelu"
+)
+UPSAMPLER = UpsamplerConfig(small_size_px=16, noise_conditioning=True)
+TEXTS = ["", "a", "hello\nworld", "Stop!", "no parking", "x" * 22]
+PROMPTS = [Prompt(txt=text, capt="a sign" if i % 2 else None, seed=10 + i) for i, text in enumerate(TEXTS)]
+
+
+def small_network(seed: int = 0, **fields: Any) -> UNet:
+    """A random network that, unlike a fresh one, heeds all it is told: fresh ones end in zeros."""
+    torch.manual_seed(seed)
+    attention = AttentionConfig(
+        resolutions_px=(8,), heads=2, channels_per_head=None, channels_per_head_up=None
+    )
+    fields = {"text": TEXT, "channel_mult": (1, 2), "image_size_px": 16} | fields
+    network = build_network(ModelConfig(channels=32, n_res_blocks=1, attention=attention, **fields))
+    for weight in network.parameters():
+        weight.requires_grad_(False).add_(torch.randn_like(weight) * 0.05)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Cascade:
+    base = StageModel(small_network(captions=CAPTIONS), DiffusionConfig(parameterisation="v"))
+    upsampler = StageModel(
+        small_network(1, image_size_px=32, upsampler=UPSAMPLER),
+        DiffusionConfig(low_res_noise=NoiseConditioning()),
+    )
+    return Cascade((Stage(base, "base"), Stage(upsampler, "upsampler")))
+
+
+def settings_for(sampler: SamplerName) -> list[SamplerSettings]:
+    base = SamplerSettings(sampler=sampler, n_steps=4, guidance_txt=3, guidance_capt=2)
+    return [base, SamplerSettings(sampler=sampler, n_steps=2, noise_level=50, dynamic_threshold=0.99)]
+
+
+def pictures_of(
+    cascade: Cascade,
+    settings: Sequence[SamplerSettings],
+    batch_size: int,
+    *,
+    prompts: Sequence[Prompt] = PROMPTS,
+    exact: bool = False,
+) -> NDArray[np.uint8]:
+    batches = sample_pictures(cascade, prompts, settings, batch_size, exact=exact)
+    return np.concatenate([batch.pictures for batch in batches])
+
+
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+def test_pictures_agree_to_a_grey_level_at_any_batch_size(cascade: Cascade, sampler: SamplerName) -> None:
+    alone = pictures_of(cascade, settings_for(sampler), 1).astype(int)
+    assert alone.shape == (6, 32, 32, 3)
+    assert alone.std() > 20
+    for batch_size in (4, 6):
+        other = pictures_of(cascade, settings_for(sampler), batch_size)
+        assert np.abs(alone - other).max() <= 1
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "plms"])
+def test_exact_pictures_do_not_depend_on_their_batch_at_all(cascade: Cascade, sampler: SamplerName) -> None:
+    settings = settings_for(sampler)
+    together = pictures_of(cascade, settings, 6, exact=True)
+    fewer_reversed = pictures_of(cascade, settings, 3, prompts=PROMPTS[2::-1], exact=True)
+    np.testing.assert_array_equal(fewer_reversed[::-1], together[:3])
+
+
+def test_the_same_call_twice_is_the_same_to_the_bit(cascade: Cascade) -> None:
+    torch.manual_seed(1)
+    first = pictures_of(cascade, settings_for("ddpm"), 4)
+    torch.manual_seed(2)
+    np.testing.assert_array_equal(pictures_of(cascade, settings_for("ddpm"), 4), first)
+
+
+def test_seed_text_and_caption_make_the_picture(cascade: Cascade) -> None:
+    settings = settings_for("ddim")
+    prompts = [
+        Prompt(txt="one", capt="red", seed=1),
+        Prompt(txt="one", capt="red", seed=2),
+        Prompt(txt="two", capt="red", seed=1),
+        Prompt(txt="one", capt="green", seed=1),
+        Prompt(txt="one", capt="red", seed=1),
+    ]
+    pictures = pictures_of(cascade, settings, 5, prompts=prompts)
+    np.testing.assert_array_equal(pictures[0], pictures[4])
+    for other in pictures[1:4]:
+        assert np.abs(pictures[0].astype(int) - other).max() > 1
+
+
+@given(
+    st.lists(st.integers(0, 2**63), min_size=1, max_size=6),
+    st.integers(0, 2),
+    st.sampled_from([START, STEPS, LOW_RES]),
+)
+def test_noise_belongs_to_the_picture(seeds: list[int], stage: int, purpose: int) -> None:
+    def noise(of: Sequence[int], at: int = stage) -> torch.Tensor:
+        source = picture_noise(of, (3, 4, 4), stage=at, purpose=purpose, device=torch.device("cpu"))
+        return torch.stack([source(), source()])
+
+    together = noise(seeds)
+    for i, seed in enumerate(seeds):
+        assert torch.equal(noise([seed])[:, 0], together[:, i])
+    assert not torch.equal(together[0], together[1])
+    assert not torch.equal(noise(seeds, stage + 1), together)
+
+
+def test_evaluations_are_counted_per_picture(cascade: Cascade) -> None:
+    base = Cascade(cascade.stages[:1])
+
+    def n_evaluations(batch_size: int = 2, **fields: Any) -> int:
+        settings = SamplerSettings(sampler="ddim", n_steps=4, **fields)
+        return next(sample_pictures(base, PROMPTS, [settings], batch_size)).n_evaluations
+
+    assert n_evaluations() == 4
+    assert n_evaluations(guidance_txt=2, guidance_capt=2) == 8
+    assert n_evaluations(guidance_txt=3, guidance_capt=2) == 12
+    assert n_evaluations(guidance_txt=2) == 8
+    assert n_evaluations(guidance_txt=2, batch_size=8) == 8
+    # 999, 749, 499, 249: the middle two are guided.
+    assert n_evaluations(guidance_txt=2, guidance_interval=(0.4, 0.8)) == 6
+    both = next(sample_pictures(cascade, PROMPTS[:3], settings_for("ddim"), 3))
+    assert both.n_evaluations == 4 * 3 + 2
+
+
+def test_guidance_in_one_batch_is_guidance_in_several_passes(cascade: Cascade) -> None:
+    stage = cascade.stages[0]
+    apart = replace(stage, model=replace(stage.model, stacks_guidance=False))
+    settings = [SamplerSettings(sampler="heun", n_steps=4, guidance_txt=4, guidance_capt=2)]
+    one = pictures_of(Cascade((stage,)), settings, 4).astype(int)
+    assert np.abs(pictures_of(Cascade((apart,)), settings, 4) - one).max() <= 1
+
+
+def test_guidance_follows_its_formula_through_the_network(cascade: Cascade) -> None:
+    model = cascade.stages[0].model
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    given = [Prompt(txt="yes", capt="a sign"), Prompt(txt="no", capt="a page")]
+    drop = "<mask><mask><mask><mask>"
+    without_text = [replace(prompt, txt=drop) for prompt in given]
+    with_nothing = [replace(prompt, txt=drop, capt=None) for prompt in given]
+
+    def eps(prompts: Sequence[Prompt], **fields: Any) -> torch.Tensor:
+        settings = SamplerSettings(clamp=False, **fields)
+        return batch_denoiser(model, prompts, settings, None)(x, 600).eps
+
+    nothing, caption, all_of_it = eps(with_nothing), eps(without_text), eps(given)
+    guided = eps(given, guidance_txt=4, guidance_capt=2.5)
+    expected = nothing + 2.5 * (caption - nothing) + 4 * (all_of_it - caption)
+    torch.testing.assert_close(guided, expected, rtol=0, atol=2e-4)
+    assert (caption - nothing).abs().max() > 1e-3
+    assert (all_of_it - caption).abs().max() > 1e-3
+
+
+def test_a_network_without_captions_needs_no_caption_guidance() -> None:
+    model = StageModel(small_network(), DiffusionConfig())
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    guided = batch_denoiser(model, [Prompt(txt="yes")], SamplerSettings(guidance_txt=3, clamp=False), None)
+    plain, dropped = (
+        batch_denoiser(model, [Prompt(txt=text)], SamplerSettings(clamp=False), None)
+        for text in ("yes", "<mask><mask><mask><mask>")
+    )
+    expected = dropped(x, 500).eps + 3 * (plain(x, 500).eps - dropped(x, 500).eps)
+    torch.testing.assert_close(guided(x, 500).eps, expected, rtol=0, atol=2e-4)
+    for useless in ({"guidance_capt": 2.0}, {"autoguidance": 2.0}):
+        with pytest.raises(InputError):
+            batch_denoiser(model, [Prompt(txt="yes")], SamplerSettings(**useless), None)
+
+
+def test_autoguidance_uses_the_second_network() -> None:
+    good, weak = small_network(0), small_network(5)
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def eps(network: UNet, **fields: Any) -> torch.Tensor:
+        model = StageModel(network, DiffusionConfig(), weaker=weak)
+        return batch_denoiser(model, PROMPTS[1:2], SamplerSettings(clamp=False, **fields), None)(x, 400).eps
+
+    expected = 3 * eps(good) - 2 * eps(weak)
+    torch.testing.assert_close(eps(good, autoguidance=3.0), expected, rtol=0, atol=2e-4)
+
+
+def test_classes_reach_the_network() -> None:
+    model = StageModel(small_network(n_classes=5), DiffusionConfig(parameterisation="v"))
+    base = Cascade((Stage(model, "classes"),))
+    settings = [SamplerSettings(sampler="ddim", n_steps=3)]
+    prompts = [Prompt(txt="a", label=0), Prompt(txt="a", label=3), Prompt(txt="a"), Prompt(txt="a", label=4)]
+    first, other, dropped, last = pictures_of(base, settings, 4, prompts=prompts).astype(int)
+    assert np.abs(first - other).max() > 1
+    assert np.abs(dropped - last).max() <= 1  # the last class stands for none
+    with pytest.raises(InputError, match="class 5: this network knows 0 to 4"):
+        pictures_of(base, settings, 4, prompts=[Prompt(txt="a", label=5)])
+
+
+def test_negative_seeds_are_refused() -> None:
+    with pytest.raises(InputError, match="seed -1"):
+        Prompt(txt="a", seed=-1)
+
+
+def test_grey_stages_make_rgb_pictures() -> None:
+    base = StageModel(small_network(image_channels=1), DiffusionConfig())
+    colouriser = StageModel(
+        small_network(image_size_px=32, upsampler=UpsamplerConfig(small_size_px=16, low_res_channels=1)),
+        DiffusionConfig(),
+    )
+    settings = [SamplerSettings(sampler="ddim", n_steps=2)] * 2
+    stages = (Stage(base, "grey"), Stage(colouriser, "colouriser"))
+    batch = next(sample_pictures(Cascade(stages), PROMPTS[:2], settings, 2))
+    assert batch.base_pictures.shape == (2, 16, 16, 3)
+    assert (batch.base_pictures[..., :1] == batch.base_pictures).all()
+    assert batch.pictures.shape == (2, 32, 32, 3)
+    assert not (batch.pictures[..., :1] == batch.pictures).all()
+
+
+def test_noise_level_changes_the_small_picture_and_is_told(cascade: Cascade) -> None:
+    plain = SamplerSettings(sampler="ddim", n_steps=3)
+    results = [
+        pictures_of(cascade, [plain, SamplerSettings(sampler="ddim", n_steps=3, noise_level=level)], 8)
+        for level in (0, 0, 200)
+    ]
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[0].astype(int) - results[2]).max() > 5
+    noisy = SamplerSettings(noise_level=100)
+    with pytest.raises(InputError, match="noise_level has no effect on base"):
+        pictures_of(cascade, [noisy, plain], 8)
+    with pytest.raises(InputError, match="noise_level 1000"):
+        pictures_of(cascade, [plain, SamplerSettings(noise_level=1000)], 8)
+
+
+def test_stages_that_do_not_fit_are_named(cascade: Cascade) -> None:
+    base, upsampler = cascade.stages
+    wide = Stage(StageModel(small_network(image_size_px=32), DiffusionConfig()), "wide")
+    grey = Stage(StageModel(small_network(image_channels=1), DiffusionConfig()), "grey")
+    for stages, message in [
+        ((), "at least a base"),
+        ((upsampler,), "is an upsampler"),
+        ((base, base), "is a base model"),
+        ((wide, upsampler), "16 px, but wide makes 32 px"),
+        ((grey, upsampler), "enlarges colour pictures"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Cascade(stages)
+    with pytest.raises(InputError, match="1 sampler settings for 2 stages"):
+        pictures_of(cascade, [SamplerSettings()], 8)
+    with pytest.raises(InputError, match="batch size 0"):
+        pictures_of(cascade, settings_for("ddim"), 0)
+
+
+def test_batches_are_reported_as_they_come(cascade: Cascade) -> None:
+    seen: list[SampledPictures] = []
+    settings = [SamplerSettings(sampler="ddim", n_steps=2)] * 2
+    given_out = list(sample_pictures(cascade, PROMPTS, settings, 4, on_batch=seen.append))
+    assert seen == given_out
+    assert [len(batch.pictures) for batch in seen] == [4, 2]
+    assert [prompt for batch in seen for prompt in batch.prompts] == PROMPTS
+    assert all(batch.seconds > 0 for batch in seen)
+
+
+def test_grey_levels_are_rounded_and_kept_in_range() -> None:
+    levels = torch.tensor([-1.5, -1, 0.0039, 0.0041, 1, 7]).view(1, 1, 1, 6)
+    assert to_uint8(levels)[0, 0, :, 0].tolist() == [0, 0, 128, 128, 255, 255]
+    exact = torch.arange(256).view(1, 1, 16, 16) / 127.5 - 1
+    assert to_uint8(exact)[0, :, :, 1].flatten().tolist() == list(range(256))
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        load_cascade([tmp_path / "nowhere"])
