@@ -1,0 +1,52 @@
+"""docs/data-formats.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from datatools.catalog import open_catalog
+from datatools.cli import app
+from datatools.decode import CAUSES
+from datatools.export import ExportFormat
+from datatools.schema import VIEW_NAMES
+
+TEXT = (Path(__file__).parents[2] / "docs/data-formats.md").read_text()
+
+
+def first_column(title: str) -> list[str]:
+    """The first cells of the table whose head begins with `title`, code marks removed."""
+    table = TEXT.split(f"| {title} |", 1)[1].split("\n\n", 1)[0]
+    return [match for line in table.splitlines()[2:] for match in re.findall(r"^\| `(.+?)`", line)]
+
+
+def test_the_list_of_causes_is_complete() -> None:
+    assert first_column("cause") == list(CAUSES)
+
+
+def test_the_list_of_export_formats_is_complete() -> None:
+    assert first_column("format") == list(ExportFormat.__args__)  # type: ignore[attr-defined]
+
+
+def test_the_views_have_the_documented_columns(tmp_path: Path) -> None:
+    open_catalog(tmp_path / "c.duckdb", "write").close()
+    assert first_column("view") == list(VIEW_NAMES)
+    with duckdb.connect(str(tmp_path / "c.duckdb"), read_only=True) as db:
+        for view in VIEW_NAMES:
+            row = re.search(rf"^\| `{view}` \| (.*) \|$", TEXT, re.MULTILINE)
+            assert row is not None
+            named = re.findall(r"\w+", re.sub(r"\(.*?\)", "", row[1]))
+            columns = [name for name, *_ in db.sql(f"DESCRIBE {view}").fetchall()]
+            if view == "builds":  # its counts are not named one by one
+                named, columns = named[:-1], [name for name in columns if not name.startswith("n_")]
+            assert named == columns
+
+
+@pytest.mark.parametrize("command", [command.name for command in app.registered_commands])
+def test_every_command_has_help(command: str) -> None:
+    found = next(c for c in app.registered_commands if c.name == command)
+    assert found.callback is not None
+    assert found.callback.__doc__
