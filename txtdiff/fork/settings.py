@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datatools.errors import InputError
-from txtdiff.fork.flags import NoEffect, To, Value
+from txtdiff.fork.flags import NoEffect
 from txtdiff.fork.idle import idle_flags
 from txtdiff.fork.model import model_config
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags, refuse_flags, script_of
-from txtdiff.fork.training import training_settings
+from txtdiff.fork.training import nested, training_settings
 
 __all__ = ["ForkSettings", "fork_settings"]
 
@@ -35,14 +35,7 @@ class ForkSettings:
 
     def layer(self) -> dict[str, Any]:
         """`overrides` nested, as in a settings file."""
-        tree: dict[str, Any] = {}
-        for path, value in self.overrides.items():
-            *groups, name = path.split(".")
-            branch = tree
-            for group in groups:
-                branch = branch.setdefault(group, {})
-            branch[name] = str(value) if isinstance(value, Path) else value
-        return tree
+        return nested(self.overrides)
 
 
 def fork_settings(argv: Sequence[str], stage: Literal["base", "upsampler"] | None = None) -> ForkSettings:
@@ -68,15 +61,9 @@ def fork_settings(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
         )
     model = model_config(flags)
     overrides = {f"model.{name}": value for name, value in model.model_dump().items()}
-    overrides |= dict(_direct(flags)) | training_settings(flags, model)
+    overrides |= training_settings(flags, model)
     resume = flags.text("resume_checkpoint")
     return ForkSettings(overrides, flags.upsampler, Path(resume) if resume else None, list(_notes(flags)))
-
-
-def _direct(flags: ForkFlags) -> Iterator[tuple[str, Value]]:
-    for flag in flags.rows():
-        if isinstance(flag.becomes, To):
-            yield flag.becomes.path, flags.values[flag.name]
 
 
 def _notes(flags: ForkFlags) -> Iterator[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from datatools.errors import InputError
+from txtdiff.fork.flags import To
 from txtdiff.fork.parse import ForkFlags
 from txtdiff.model.config import ModelConfig
 
-__all__ = ["NO_END_IMAGES", "training_settings"]
+__all__ = ["NO_END_IMAGES", "diffusion_settings", "nested", "training_settings"]
 
 NO_END_IMAGES = 10**15
 """run.images of a run that the fork would never have ended (lr_anneal_steps 0)."""
@@ -25,7 +26,33 @@ def training_settings(flags: ForkFlags, model: ModelConfig) -> dict[str, Any]:
         InputError: values that no run could use.
     """
     groups = (_data, _crops, _low_res, _drops, _diffusion, _loss, _rates, _precision, _averaging, _run)
-    return {path: value for group in groups for path, value in group(flags, model)}
+    return dict(_direct(flags)) | {path: value for group in groups for path, value in group(flags, model)}
+
+
+def diffusion_settings(flags: ForkFlags, model: ModelConfig) -> dict[str, Any]:
+    """Settings of the diffusion process alone, nested, for a network that is not trained any further."""
+    settings = dict(_direct(flags)) | dict(_diffusion(flags, model)) | dict(_loss(flags, model))
+    tree: dict[str, Any] = nested(settings)["diffusion"]
+    return tree
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted path as the tree that a settings file holds."""
+    tree: dict[str, Any] = {}
+    for path, value in settings.items():
+        *groups, name = path.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[name] = str(value) if isinstance(value, Path) else value
+    return tree
+
+
+def _direct(flags: ForkFlags) -> Iterator[Setting]:
+    """Flags whose value is a setting's as it is."""
+    for flag in flags.rows():
+        if isinstance(flag.becomes, To):
+            yield flag.becomes.path, flags.values[flag.name]
 
 
 def _data(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:

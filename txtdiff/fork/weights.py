@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor
 
@@ -88,13 +88,16 @@ _INNER = [
 _FEED_FORWARD = [(r"\.net\.0\.(0|proj)\.", ".inner."), (r"\.net\.3\.", ".outer.")]
 
 
-def convert_state(state: Mapping[str, Tensor], numbering: ModelConfig, network: UNet) -> dict[str, Tensor]:
+def convert_state(
+    state: Mapping[str, Tensor], numbering: ModelConfig, network: UNet, kept: Collection[str] = ()
+) -> dict[str, Tensor]:
     """The fork's state dict as ours.
 
     Args:
         state: its tensors by name; derived buffers may be there or not.
         numbering: settings by which its layers are numbered (`numbering_config`).
         network: the network that they are for.
+        kept: names of ours that may be missing, because the network has them from elsewhere.
 
     Returns:
         Our names -> tensors of our shapes and types.
@@ -113,7 +116,8 @@ def convert_state(state: Mapping[str, Tensor], numbering: ModelConfig, network: 
         elif not _is_idle(key, numbering, network):
             problems.append(f"unknown: {key} {tuple(tensor.shape)}")
     _share_final_norm(given, state, wanted)
-    problems += [f"missing: {name} {tuple(wanted[name].shape)}" for name in wanted if name not in given]
+    missing = [name for name in wanted if name not in given and name not in kept]
+    problems += [f"missing: {name} {tuple(wanted[name].shape)}" for name in missing]
     problems += [
         f"of another shape: {name} {tuple(tensor.shape)}, not {tuple(wanted[name].shape)}"
         for name, tensor in given.items()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from datatools.errors import InputError, suggest
 from txtdiff.model.config import CaptionConfig, TowerSize
 
-__all__ = ["CaptionEncoder", "openclip_name", "tower_size"]
+__all__ = ["OPENAI_NAMES", "CaptionEncoder", "openclip_name", "tower_size"]
 
 OPENAI_NAMES = {
     "RN50": "RN50",

@@ -1,0 +1,183 @@
+"""Runs of the fork become checkpoints of ours; hostile files are refused and nothing in them runs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shlex
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from fork_reference import ForkNetwork
+from torch import Tensor, nn
+
+from datatools.errors import InputError
+from txtdiff.fork.convert import convert_fork_run
+from txtdiff.fork.files import find_fork_run, read_config_json, read_state
+from txtdiff.fork.parse import parse_fork_flags
+from txtdiff.training.weights import load_network
+
+FLAGS = shlex.split(
+    """--image_size 16 --num_channels 32 --channel_mult 1,2 --num_res_blocks 1 --attention_resolutions 8
+    --txt 1 --txt_dim 64 --txt_depth 1 --max_seq_len 24 --txt_resolutions 8 --cross_attn_q_t_emb 1
+    --learn_sigma 1 --weave_attn 1 --weave_use_ff_gain 1 --noise_schedule cosine --rescale_timesteps 0
+    --silu_impl fused"""
+)
+TEXT = torch.tensor([[0, 80, 81, 1]])
+
+
+def fork_run(folder: Path, extra: str = "") -> dict[str, Tensor]:
+    """A run directory as the fork leaves it; returns the weights of its step 20."""
+    argv = [*FLAGS, *extra.split()]
+    flags = parse_fork_flags(argv, "image_train").values
+    reference = ForkNetwork(flags, False, {"width": 64, "layers": 2, "heads": 4, "vocab": 300})
+    given = {"txt": TEXT}
+    if flags["using_capt"]:
+        given["capt"] = torch.ones(1, 77, dtype=torch.long)
+    with torch.no_grad():
+        reference.run(torch.zeros(1, 3, 16, 16), torch.tensor([5]), **given)
+    names = ("max_seq_len", "char_level")
+    model_flags = {name: value for name, value in flags.items() if name in " ".join(argv)}
+    config = {"is_super_res": False, "tokenizer_config": {n: flags[n] for n in names}, "clipmod": None}
+    (folder / "config.json").write_text(json.dumps(config | model_flags))
+    (folder / "progress.csv").write_text("step,samples\n10,88\n20,168\n")
+    weights = {key: nn.Parameter(t.double() if t.ndim == 0 else t) for key, t in reference.state.items()}
+    torch.save({key: 0.9 * t for key, t in weights.items()}, folder / "model000010.pt")
+    torch.save(weights, folder / "model000020.pt")
+    torch.save({key: 0.5 * t for key, t in weights.items()}, folder / "ema_0.999_000020.pt")
+    return reference.state
+
+
+def output(network: nn.Module) -> Tensor:
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return network(x, torch.tensor([5]), txt=TEXT)  # type: ignore[no-any-return]
+
+
+def test_a_run_becomes_a_checkpoint(tmp_path: Path) -> None:
+    state = fork_run(tmp_path)
+    checkpoint = convert_fork_run(tmp_path, tmp_path / "ours")
+    assert checkpoint.name == "step-168"
+    raw, config = load_network(checkpoint, "raw")
+    averaged, _ = load_network(tmp_path / "ours")
+    assert config.averaging.rates == (0.999,)
+    assert (config.diffusion.noise_schedule, config.diffusion.variance) == ("cosine", "learned_range")
+    flags = parse_fork_flags(FLAGS, "image_train").values
+    reference = ForkNetwork(flags, False)
+    reference.state = state
+    x = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = reference.run(x, torch.tensor([5]), txt=TEXT)
+    assert (output(raw) - wanted).abs().max() <= 1e-5
+    for name, weight in averaged.state_dict().items():
+        assert torch.equal(weight, raw.state_dict()[name] * 0.5), name
+
+
+def test_an_older_step_without_averages(tmp_path: Path) -> None:
+    fork_run(tmp_path)
+    checkpoint = convert_fork_run(tmp_path, tmp_path / "ours", step=10)
+    assert checkpoint.name == "step-88"
+    raw, averaged = (load_network(checkpoint, which)[0] for which in ("raw", "averaged"))
+    assert torch.equal(output(raw), output(averaged))
+
+
+def test_a_frozen_tower_that_the_fork_did_not_store(tmp_path: Path) -> None:
+    fork_run(tmp_path, "--using_capt 1 --glide_style_capt_attn 1 --freeze_capt_encoder 1 --clipname ViT-B/32")
+    for path in tmp_path.glob("*.pt"):
+        weights = torch.load(path, weights_only=True)
+        kept = {k: t for k, t in weights.items() if not k.startswith("clipmod.")}
+        for key in [key for key in kept if key.endswith("encoder_kv.weight")]:
+            kept[key] = torch.zeros(kept[key].shape[0], 512, 1)  # the named tower's width
+        torch.save(kept, path)
+    with pytest.raises(InputError) as error:
+        convert_fork_run(tmp_path, tmp_path / "ours", caption_weights=str(tmp_path / "no-such-file.pt"))
+    assert error.value.remedy is not None and "random" in error.value.remedy
+    checkpoint = convert_fork_run(tmp_path, tmp_path / "ours", caption_weights="random")
+    _, config = load_network(checkpoint)
+    assert config.model.captions is not None and config.model.captions.weights == "random"
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no model"):
+        find_fork_run(tmp_path)
+    fork_run(tmp_path)
+    with pytest.raises(InputError, match="no model of step 7"):
+        find_fork_run(tmp_path, step=7)
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(InputError, match="no object"):
+        read_config_json(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text('{"image_size": 16, "unknown_flag": 3}')
+    with pytest.raises(InputError, match="unknown_flag"):
+        read_config_json(tmp_path / "config.json")
+
+
+class Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (f"open({str(self.proof)!r}, 'w').close()",)
+
+
+def hostile(kind: str, path: Path, proof: Path) -> None:
+    """A file that must not be believed."""
+    if kind == "bomb among tensors":
+        torch.save({"out.2.weight": torch.zeros(2), "x": Bomb(proof)}, path)
+    elif kind == "plain pickle bomb":
+        path.write_bytes(pickle.dumps({"x": Bomb(proof)}))
+    elif kind == "whole module":
+        torch.save(nn.Linear(2, 2), path)
+    elif kind == "list":
+        torch.save([torch.zeros(2)], path)
+    elif kind == "numbers":
+        torch.save({"out.2.weight": 3}, path)
+    elif kind == "truncated":
+        torch.save({"out.2.weight": torch.zeros(10_000)}, path)
+        path.write_bytes(path.read_bytes()[:5_000])
+    elif kind == "noise":
+        path.write_bytes(bytes(range(256)) * 40)
+    else:
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "bomb among tensors",
+        "plain pickle bomb",
+        "whole module",
+        "list",
+        "numbers",
+        "truncated",
+        "noise",
+        "empty",
+    ],
+)
+def test_hostile_files_are_refused_and_not_executed(tmp_path: Path, kind: str) -> None:
+    path, proof = tmp_path / "model000001.pt", tmp_path / "proof"
+    hostile(kind, path, proof)
+    start = time.monotonic()
+    with pytest.raises(InputError):
+        read_state(path)
+    assert time.monotonic() - start < 1
+    assert not proof.exists()
+
+
+def test_the_bomb_would_have_gone_off(tmp_path: Path) -> None:
+    hostile("plain pickle bomb", tmp_path / "bomb.pt", tmp_path / "proof")
+    pickle.loads((tmp_path / "bomb.pt").read_bytes())
+    assert (tmp_path / "proof").exists()
+
+
+def test_wrong_shapes_are_refused_before_they_are_used(tmp_path: Path) -> None:
+    state = fork_run(tmp_path)
+    torch.save(state | {"out.2.weight": torch.zeros(6, 32, 3, 5)}, tmp_path / "model000020.pt")
+    with pytest.raises(
+        InputError, match=r"of another shape: head.weight \(6, 32, 3, 5\), not \(6, 32, 3, 3\)"
+    ):
+        convert_fork_run(tmp_path, tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()

@@ -1,0 +1,115 @@
+"""A run of the fork -> a checkpoint of ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datatools.console import messages, plain
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_to_toml
+from txtdiff.diffusion.config import DiffusionConfig
+from txtdiff.fork.files import ForkRun, find_fork_run, read_config_json, read_state, samples_at
+from txtdiff.fork.model import model_config, numbering_config
+from txtdiff.fork.network import tower_of
+from txtdiff.fork.parse import ForkFlags, refuse_flags
+from txtdiff.fork.table_model import MODEL_FLAGS
+from txtdiff.fork.training import diffusion_settings
+from txtdiff.fork.weights import convert_state
+from txtdiff.model.caption_weights import load_caption_tower
+from txtdiff.model.config import ModelConfig
+from txtdiff.model.unet import UNet, build_network
+from txtdiff.training.averaging import averaged_names
+from txtdiff.training.checkpoint import write_checkpoint
+from txtdiff.training.config import AveragingConfig
+from txtdiff.training.state import CONFIG, MODEL, STATE, average_file
+
+__all__ = ["convert_fork_run"]
+
+_DEFAULT_RATE = 0.9999
+
+
+def convert_fork_run(
+    fork_run_dir: Path, out: Path, step: int | None = None, caption_weights: str = "pretrained"
+) -> Path:
+    """Write the fork's weights of one step as a checkpoint of ours.
+
+    Reads `config.json`, `modelN.pt` and `ema_<rate>_N.pt`. The optimiser's state is not taken over: go on
+    from the result with `--init`.
+
+    Args:
+        fork_run_dir: the folder of the fork's run.
+        out: run directory of ours, in which `step-<images>` is made.
+        step: which of its steps; None = the newest.
+        caption_weights: where a frozen caption tower comes from, which the fork does not store:
+            "pretrained", "random" or a file.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        InputError: files that are missing, damaged, hostile, or do not fit each other.
+    """
+    run = find_fork_run(fork_run_dir, step)
+    flags = read_config_json(fork_run_dir / "config.json")
+    refuse_flags(flags, MODEL_FLAGS)
+    state = read_state(run.model)
+    network, kept = _network(flags, state, caption_weights)
+    network.load_state_dict(_converted(state, flags, network, kept), strict=False)
+    rates = tuple(sorted(run.averages, reverse=True)) or (_DEFAULT_RATE,)
+    images = samples_at(fork_run_dir, run.step) or run.step + 1
+    files: dict[str, dict[str, Tensor] | str] = {MODEL: network.state_dict()}
+    for rate in rates:
+        files[average_file(rate)] = _average(run, rate, flags, network, kept)
+    files[CONFIG] = config_to_toml(_run_config(flags, network.config, rates))
+    origin = f"step {run.step} of the fork's {fork_run_dir}"
+    files[STATE] = json.dumps({"images": images, "started_from": origin}, indent=1)
+    if not run.averages:
+        messages.print(f"{plain(origin)} has no averages: its weights stand in for them", soft_wrap=True)
+    return write_checkpoint(out, images, files)
+
+
+def _network(flags: ForkFlags, state: dict[str, Tensor], caption_weights: str) -> tuple[UNet, frozenset[str]]:
+    """The network, and the names of its tensors that the fork does not store."""
+    config = model_config(flags, tower_of(state))
+    if config.captions is not None:
+        config = config.model_copy(
+            update={"captions": config.captions.model_copy(update={"weights": caption_weights})}
+        )
+    network = build_network(config)
+    if config.captions is None or tower_of(state) is not None or not config.captions.frozen:
+        return network, frozenset()
+    load_caption_tower(network)
+    names = network.state_dict()
+    stored = "capt_ln_final.weight" in state
+    return network, frozenset(
+        name for name in names if name.startswith("caption_encoder.") and not (stored and ".norm." in name)
+    )
+
+
+def _converted(
+    state: dict[str, Tensor], flags: ForkFlags, network: UNet, kept: frozenset[str]
+) -> dict[str, Tensor]:
+    return convert_state(state, numbering_config(flags, tower_of(state)), network, kept)
+
+
+def _average(
+    run: ForkRun, rate: float, flags: ForkFlags, network: UNet, kept: frozenset[str]
+) -> dict[str, Tensor]:
+    """Averages of the parameters that training changes."""
+    names = averaged_names(network)
+    weights = network.state_dict()
+    if rate in run.averages:
+        weights |= _converted(read_state(run.averages[rate]), flags, network, kept)
+    return {name: weights[name].to(torch.float32) for name in names}
+
+
+def _run_config(flags: ForkFlags, model: ModelConfig, rates: tuple[float, ...]) -> RunConfig:
+    return RunConfig(
+        model=model,
+        diffusion=DiffusionConfig.model_validate(diffusion_settings(flags, model)),
+        averaging=AveragingConfig(rates=rates),
+    )
