@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +63,7 @@ class EasyOcrEngine:
 
     def __init__(self, settings: EasyOcrSettings) -> None:
         weights = find_weights(settings.weights_dir)
-        self._reader = load_reader(weights, settings.n_threads)
+        self._reader = load_reader(weights)
         self.settings: Mapping[str, Any] = settings.model_dump()
         self.version = importlib.metadata.version("easyocr")
         self.weights_digest = digest_of_files(weights)
@@ -70,9 +72,11 @@ class EasyOcrEngine:
     def read(self, pictures: Sequence[Picture]) -> list[list[TextLine]]:
         """The text lines of each picture, see `OcrEngine.read`."""
         enlarged = [enlarge(picture, self._given.enlarge) for picture in pictures]
-        crops = [crop for i, (picture, _) in enumerate(enlarged) for crop in self._detect(i, picture)]
         lines: list[list[TextLine]] = [[] for _ in pictures]
-        for crop, text, confidence in self._recognise(crops):
+        with _few_threads(self._given.n_threads):
+            crops = [crop for i, (picture, _) in enumerate(enlarged) for crop in self._detect(i, picture)]
+            answers = self._recognise(crops)
+        for crop, text, confidence in answers:
             height, width = pictures[crop.picture].shape[:2]
             polygon = polygon_from(crop.corners, enlarged[crop.picture][1], (width, height))
             if text.strip():
@@ -119,3 +123,21 @@ class EasyOcrEngine:
             )
             answers += [(crop, text, float(confidence)) for crop, text, confidence in read]
         return answers
+
+
+@contextmanager
+def _few_threads(n_threads: int) -> Iterator[None]:
+    """torch's threads are the whole process's: others in it get theirs back.
+
+    EasyOCR's data loader warns about pinned memory once a call; that is dropped.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*pin_memory.*")
+            yield
+    finally:
+        torch.set_num_threads(before)

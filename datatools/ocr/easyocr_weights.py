@@ -46,22 +46,24 @@ def find_weights(folder: str | None) -> list[Path]:
     return _download(places[-1], list(expected))
 
 
-def load_reader(weights: Sequence[Path], n_threads: int) -> Any:
+def load_reader(weights: Sequence[Path]) -> Any:
     """An `easyocr.Reader` for English over weights files that `find_weights` has checked."""
     import easyocr
     import torch
 
-    torch.set_num_threads(n_threads)
     with warnings.catch_warnings():
         # torch deprecates the quantisation that easyocr applies; nothing a user could do about it.
         warnings.simplefilter("ignore")
-        return easyocr.Reader(
+        reader = easyocr.Reader(
             ["en"],
             gpu=False,
             model_storage_directory=str(weights[0].parent),
             download_enabled=False,
             verbose=False,
         )
+    # oneDNN's convolutions want channels last: CRAFT is 1.2 times as fast, the same to the seventh digit
+    reader.detector.to(memory_format=torch.channels_last)
+    return reader
 
 
 def _expected_md5() -> dict[str, str]:
