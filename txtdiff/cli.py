@@ -11,6 +11,15 @@ import typer
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, print_causes, run_app
 from datatools.errors import InputError
 from datatools.flags import flags
+from txtdiff.train_options import (
+    Changes,
+    ConfigFile,
+    PresetName,
+    TrainCommand,
+    TrainFlags,
+    run_config,
+    run_dir,
+)
 
 __all__ = ["app", "main"]
 
@@ -21,77 +30,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Change one setting; repeat it. See `txtdiff config`."),
-]
-PresetName = Annotated[str | None, typer.Option(metavar="NAME", help="Start from a preset.")]
-ConfigFile = Annotated[
-    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings that overrule the preset.")
-]
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainFlags:
-    """Options of train; everything else is a setting."""
-
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Run directory; run again to go on there.")]
-    preset: PresetName = None
-    catalog: Annotated[Path | None, typer.Option(metavar="FILE", help="Pictures: data.catalog.")] = None
-    where: Annotated[
-        str | None, typer.Option(metavar="SQL", help="Which of them: data.where, e.g. 'confidence > 0.8'.")
-    ] = None
-    images: int | None = count_option(None, "How long to train: run.images.")
-    init: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Start from the averaged weights of a checkpoint: run.init."),
-    ] = None
-    changes: Changes = None
-
-    def layer(self) -> dict[str, Any]:
-        """The settings among the options."""
-        options: dict[str, dict[str, Any]] = {
-            "data": {"catalog": self.catalog and str(self.catalog.absolute()), "where": self.where},
-            "run": {"images": self.images, "init": self.init and str(self.init)},
-        }
-        return {
-            name: {setting: value for setting, value in group.items() if value is not None}
-            for name, group in options.items()
-        }
-
-
-@app.command("train")
+@app.command("train", cls=TrainCommand)
 @flags(TrainFlags)
-def train_command(flags: TrainFlags, config: ConfigFile = None) -> None:
-    """Train a base model or an upsampler; the same command again goes on where it stopped."""
+def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = None) -> None:
+    """Train a base model or an upsampler; the same command again goes on where it stopped.
+
+    The command lines of the parent project's training scripts are understood too.
+    """
     from txtdiff.training.stopping import stop_on_signal
     from txtdiff.training.trainer import train
 
-    settings = _settings(config, flags.preset, flags.layer(), flags.changes)
+    settings, out = run_config(flags, config, ctx.meta[TrainCommand.FORK_WORDS]), run_dir(flags)
     with stop_on_signal() as should_stop:
-        outcome = train(settings, flags.out, should_stop)
+        outcome = train(settings, out, should_stop)
     if outcome.kind == "stopped":
         raise KeyboardInterrupt
     done = "trained" if outcome.kind == "finished" else "was trained before"
     messages.print(
-        f"{done} on {outcome.images} images from {outcome.n_rows} pictures; the run is in {flags.out}",
+        f"{done} on {outcome.images} images from {outcome.n_rows} pictures; the run is in {out}",
         markup=False,
         soft_wrap=True,
     )
     if outcome.failures:
         print_causes("pictures that could not be read", outcome.failures)
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _settings(
-    config: Path | None, preset: str | None, options: dict[str, Any], changes: list[str] | None
-) -> Any:
-    from txtdiff import config_files as files
-
-    layers = [files.preset_layer(preset)] if preset else []
-    layers += [files.file_layer(config)] if config else []
-    layers += [files.environment_layer(), options, files.settings_layer(changes or [])]
-    return files.make_config(*layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +154,8 @@ def config_command(config: ConfigFile = None, preset: PresetName = None, changes
     """Print all settings with their meaning and value, as a TOML file that train takes."""
     from txtdiff.config_reference import annotated
 
-    typer.echo(annotated(_settings(config, preset, {}, changes)), nl=False)
+    settings = run_config(TrainFlags(preset=preset, changes=changes), config, [])
+    typer.echo(annotated(settings), nl=False)
 
 
 def main() -> None:

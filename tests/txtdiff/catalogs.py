@@ -42,9 +42,16 @@ def write_catalog(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """A catalog with these pictures, through the same tables a build fills."""
     with open_catalog(path, "write") as catalog, catalog.transaction():
         pictures = [
-            {"key": row["key"], "uri": row["uri"], "width_px": row["size_px"][0], "height_px": row["size_px"][1],
-             "size_bytes": Path(row["uri"]).stat().st_size, "status": "read"} for row in rows
-        ]  # fmt: skip
+            {
+                "key": row["key"],
+                "uri": row["uri"],
+                "width_px": row["size_px"][0],
+                "height_px": row["size_px"][1],
+                "size_bytes": Path(row["uri"]).stat().st_size,
+                "status": "read",
+            }
+            for row in rows
+        ]
         spoken = []
         for row in rows:
             if row["text"] is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import plain_tree
 from txtdiff.data.order import seed_at
+from txtdiff.model.caption_weights import load_caption_tower
 from txtdiff.model.unet import build_network
 from txtdiff.training.averaging import start_averages
 from txtdiff.training.checkpoint import newest_checkpoint
-from txtdiff.training.distributed import Ranks
+from txtdiff.training.distributed import Ranks, wait_for_all
 from txtdiff.training.metrics import new_totals
 from txtdiff.training.optimizer import make_optimizer
 from txtdiff.training.state import TrainingState, load_state
@@ -36,13 +38,18 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
         InputError: the checkpoint belongs to another model, or run.init cannot be used.
     """
     checkpoint = newest_checkpoint(out)
+    if checkpoint is None and config.run.init is not None and config.run.init.suffix == ".pt":
+        checkpoint = _convert(config.run.init, out, ranks)
     if checkpoint is not None:
         _compare(load_config(checkpoint), config, checkpoint, ranks)
     torch.manual_seed(seed_at(config.run.seed, "first_weights", 0))
     network = build_network(config.model)
     started_from = None
-    if checkpoint is None and config.run.init is not None:
-        started_from = _take_weights(network, config.run.init)
+    if checkpoint is None:
+        if config.run.init is None:
+            load_caption_tower(network)
+        else:
+            started_from = _take_weights(network, config.run.init)
     state = _new_state(config, network.to(device), device)
     state.started_from = started_from
     if checkpoint is not None:
@@ -50,6 +57,19 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
         if ranks.leads:
             messages.print(f"going on from {plain(str(checkpoint))}", soft_wrap=True)
     return state
+
+
+def _convert(model: Path, out: Path, ranks: Ranks) -> Path | None:
+    """Turn a modelN.pt of the fork, with its averages, into the first checkpoint of this run."""
+    from txtdiff.fork.convert import convert_fork_run  # needed by those who come from the fork alone
+
+    step = re.fullmatch(r"model(\d+)", model.stem)
+    if step is None or not model.is_file():
+        raise InputError(f"run.init: {model} is no modelN.pt of the parent project")
+    if ranks.leads:
+        convert_fork_run(model.parent, out, int(step[1]))
+    wait_for_all(ranks)
+    return newest_checkpoint(out)
 
 
 def _new_state(config: RunConfig, network: nn.Module, device: torch.device) -> TrainingState:

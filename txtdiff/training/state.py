@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,13 @@ from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.metrics import Totals
 from txtdiff.training.tensor_files import read_header, read_tensors
 
-__all__ = ["CONFIG", "MODEL", "TrainingState", "average_file", "load_state", "save_state"]
+__all__ = ["CONFIG", "MODEL", "TrainingState", "average_file", "load_state", "read_facts", "save_state"]
 
 MODEL = "model.safetensors"
 OPTIMIZER = "optim.safetensors"
 CONFIG = "config.toml"
 STATE = "state.json"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def average_file(rate: float) -> str:
@@ -79,6 +81,9 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
     read_tensors(checkpoint / MODEL, state.network.state_dict())
     for rate, means in state.averages.by_rate.items():
         read_tensors(checkpoint / average_file(rate), means)
+    if not (checkpoint / OPTIMIZER).exists():
+        _continue_converted(state, facts)
+        return
     _load_optimizer(state, checkpoint / OPTIMIZER)
     try:
         state.images = int(facts["images"])
@@ -89,6 +94,14 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
         state.started_from = facts["started_from"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(f"{checkpoint / STATE} cannot be used: {error!r}") from error
+
+
+def _continue_converted(state: TrainingState, facts: dict[str, Any]) -> None:
+    """Go on from weights and averages alone, as `txtdiff convert` makes them; the optimiser begins anew."""
+    state.images = int(facts["images"])
+    state.started_from = str(facts["started_from"])
+    # Nobody knows how many weights are in them; the fork's long runs are past the arithmetic phase.
+    state.averages.count = math.ceil(1 / (1 - max(state.averages.by_rate)))
 
 
 def read_facts(checkpoint: Path) -> dict[str, Any]:
@@ -104,11 +117,11 @@ def read_facts(checkpoint: Path) -> dict[str, Any]:
 
 def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
     """AdamW's state under "<what>.<parameter>"; parameters that never had a gradient have none."""
-    return {
-        f"{what}.{name}": value
-        for name, weight in state.network.named_parameters()
-        for what, value in state.optimizer.state.get(weight, {}).items()
-    }
+    tensors: dict[str, Tensor] = {}
+    for name, weight in state.network.named_parameters():
+        moments = state.optimizer.state.get(weight, {})
+        tensors |= {f"{what}.{name}": moments[what] for what in _MOMENTS if what in moments}
+    return tensors
 
 
 def _load_optimizer(state: TrainingState, path: Path) -> None:
@@ -116,7 +129,7 @@ def _load_optimizer(state: TrainingState, path: Path) -> None:
     into: dict[str, Tensor] = {}
     for key in read_header(path):
         what, _, name = key.partition(".")
-        if what not in ("step", "exp_avg", "exp_avg_sq") or name not in weights:
+        if what not in _MOMENTS or name not in weights:
             raise InputError(f"{path} holds '{key}', which the network does not have")
         weight = weights[name]
         # AdamW (fused) keeps its counter as float32 beside the weights.

@@ -1,0 +1,255 @@
+"""A run stopped anywhere and called again is the run that never stopped, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from catalogs import make_pictures, write_catalog
+from PIL import Image
+from tiny import TINY, tiny_catalog, tiny_config
+
+from datatools.errors import InputError
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_to_toml, make_config
+from txtdiff.training.distributed import Ranks
+from txtdiff.training.start import start_or_resume
+from txtdiff.training.trainer import train
+from txtdiff.training.weights import load_network
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_catalog(tmp_path_factory.mktemp("data"))
+
+
+def stop_after(n: int) -> Callable[[], bool]:
+    left = n
+
+    def stop() -> bool:
+        nonlocal left
+        left -= 1
+        return left <= 0
+
+    return stop
+
+
+def files_of(checkpoint: Path, *, without: tuple[str, ...] = ()) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.name not in without}
+
+
+@pytest.fixture(scope="module")
+def unbroken(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "unbroken"
+    outcome = train(tiny_config(catalog), out)
+    assert (outcome.kind, outcome.images, outcome.n_rows) == ("finished", 48, 10)
+    return out
+
+
+@pytest.mark.parametrize("stops", [[1], [5], [11], [2, 3, 1]])
+def test_stopped_and_called_again(catalog: Path, unbroken: Path, tmp_path: Path, stops: list[int]) -> None:
+    config = tiny_config(catalog)
+    for n in stops:
+        assert train(config, tmp_path, stop_after(n)).kind == "stopped"
+    assert train(config, tmp_path).kind == "finished"
+    assert files_of(tmp_path / "step-48") == files_of(unbroken / "step-48")
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
+    assert train(config, tmp_path).kind == "was_finished"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(catalog: Path, unbroken: Path, tmp_path: Path, workers: int) -> None:
+    config = tiny_config(catalog, f"data.workers={workers}")
+    train(config, tmp_path, stop_after(7))
+    train(config, tmp_path)
+    without = ("config.toml", "manifest.json")
+    assert files_of(tmp_path / "step-48", without=without) == files_of(unbroken / "step-48", without=without)
+
+
+def test_what_a_run_leaves(unbroken: Path) -> None:
+    assert {path.name for path in unbroken.iterdir()} == {
+        ".lock", "config.toml", "loss.png", "metrics.jsonl", "speed.jsonl", "step-48"
+    }  # fmt: skip
+    lines = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    assert [line["images"] for line in lines] == [12, 24, 36, 48]
+    assert all({"loss", "mse", "lr", "grad_norm"} <= set(line) for line in lines)
+    assert lines[0]["lr"] == pytest.approx(1e-3 * 12 / 16)  # still warming up
+    assert lines[-1]["lr"] == pytest.approx(1e-3)
+    assert Image.open(unbroken / "loss.png").size == (900, 500)
+
+
+def test_the_saved_config_reloads_to_the_same_run(catalog: Path, unbroken: Path) -> None:
+    config = tiny_config(catalog)
+    assert (unbroken / "config.toml").read_text() == config_to_toml(config)
+    assert load_network(unbroken)[1] == config
+
+
+def test_averages_move_and_are_what_is_loaded(unbroken: Path) -> None:
+    averaged, raw, fast = (
+        load_network(unbroken, weights)[0].state_dict() for weights in ("averaged", "raw", 0.5)
+    )
+    assert torch.equal(averaged["stem.weight"], load_network(unbroken, 0.9)[0].state_dict()["stem.weight"])
+    for one, other in ((averaged, raw), (averaged, fast), (fast, raw)):
+        assert not torch.equal(one["stem.weight"], other["stem.weight"])
+    stored = safetensors.torch.load_file(unbroken / "step-48" / "average-0.9.safetensors")
+    assert all(torch.equal(averaged[name], stored[name]) for name in stored)
+    with pytest.raises(InputError, match=r"no average of rate 0\.7"):
+        load_network(unbroken, 0.7)
+
+
+def test_the_loss_falls(catalog: Path, tmp_path: Path) -> None:
+    config = tiny_config(catalog, "run.images=320", "run.log_every_images=80", "optim.lr=3e-3")
+    train(config, tmp_path)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_parts_of_a_batch_change_nothing(catalog: Path, tmp_path: Path) -> None:
+    gradients = []
+    for microbatch in (1, 3, 4):
+        run = tmp_path / str(microbatch)
+        train(tiny_config(catalog, "run.images=4", f"optim.microbatch={microbatch}"), run)
+        gradients.append(safetensors.torch.load_file(run / "step-4" / "optim.safetensors"))
+    for split in gradients[:2]:  # after one step Adam's first moment is the gradient
+        for name, moment in gradients[2].items():
+            assert torch.allclose(split[name], moment, rtol=1e-3, atol=1e-7), name
+
+
+UPSAMPLER = (
+    "model.upsampler.small_size_px=8", "model.upsampler.noise_conditioning=true",
+    "diffusion.low_res_noise.max_step=100", "data.low_res.blur_probability=0.5",
+    "run.grid_pictures=3", "run.grid_steps=2", "run.save_first_batch=yes",
+)  # fmt: skip
+
+
+def test_an_upsampler_trains_and_draws(catalog: Path, tmp_path: Path) -> None:
+    train(tiny_config(catalog, "run.images=8", *UPSAMPLER), tmp_path)
+    assert Image.open(tmp_path / "grids" / "8.png").size == (32, 32)
+    assert Image.open(tmp_path / "first_batch" / "0000.png").size == (16, 16)
+    assert Image.open(tmp_path / "first_batch" / "0000_lowres.png").size == (8, 8)
+    assert len(list((tmp_path / "first_batch").glob("*.txt"))) == 4
+
+
+def test_drawing_and_saving_in_between_change_nothing(catalog: Path, unbroken: Path, tmp_path: Path) -> None:
+    config = tiny_config(
+        catalog,
+        "run.grid_pictures=2",
+        "run.grid_steps=2",
+        "run.save_every_images=8",
+        "run.keep_checkpoints=2",
+    )
+    train(config, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-40", "step-48"]
+    for name in ("model.safetensors", "average-0.9.safetensors", "optim.safetensors", "state.json"):
+        assert (tmp_path / "step-48" / name).read_bytes() == (unbroken / "step-48" / name).read_bytes()
+
+
+def test_a_new_run_may_start_from_averages(catalog: Path, unbroken: Path, tmp_path: Path) -> None:
+    config = tiny_config(catalog, f"run.init={unbroken}")
+    state = start_or_resume(config, tmp_path, torch.device("cpu"), Ranks())
+    given, _ = load_network(unbroken)
+    assert state.images == 0 and state.started_from == str(unbroken)
+    assert all(torch.equal(a, b) for a, b in zip(state.network.parameters(), given.parameters(), strict=True))
+
+
+def test_a_picture_that_has_gone_is_replaced_and_counted(tmp_path: Path) -> None:
+    rows = make_pictures(tmp_path / "pictures", 8)
+    catalog = write_catalog(tmp_path / "catalog.duckdb", rows)
+    Path(rows[2]["uri"]).unlink()
+    Path(rows[5]["uri"]).write_bytes(b"no picture")
+    outcome = train(tiny_config(catalog, "run.images=16"), tmp_path / "run")
+    assert outcome.kind == "finished"
+    assert outcome.failures["missing"] >= 1 and outcome.failures["unknown_format"] >= 1
+
+
+def test_no_picture_can_be_read(tmp_path: Path) -> None:
+    rows = make_pictures(tmp_path / "pictures", 4)
+    catalog = write_catalog(tmp_path / "catalog.duckdb", rows)
+    for row in rows:
+        Path(row["uri"]).unlink()
+    with pytest.raises(InputError, match="pictures in a row cannot be read"):
+        train(tiny_config(catalog), tmp_path / "run")
+
+
+def test_another_model_is_not_continued(catalog: Path, unbroken: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.channels: 32 -> 64"):
+        train(tiny_config(catalog, "model.channels=64"), unbroken)
+
+
+def test_other_settings_may_change_and_are_named(
+    catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_config(catalog, "run.images=8"), tmp_path)
+    assert train(tiny_config(catalog, "run.images=16", "optim.lr=5e-4"), tmp_path).images == 16
+    told = capsys.readouterr().err
+    assert "optim.lr: 0.001 -> 0.0005" in told and "run.images: 8 -> 16" in told
+
+
+def test_what_cannot_start(catalog: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="how long to train"):
+        train(tiny_config(catalog, "run.images=0"), tmp_path / "a")
+    with pytest.raises(InputError, match="there is no catalog"):
+        train(tiny_config(tmp_path / "none.duckdb"), tmp_path / "b")
+    with pytest.raises(InputError, match="no usable picture"):
+        train(tiny_config(catalog, 'data.where="n_chars > 99"'), tmp_path / "c")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        train(tiny_config(catalog), tmp_path / "file" / "run")
+    with pytest.raises(InputError, match="no pictures to train on"):
+        train(make_config(TINY), tmp_path / "d")
+
+
+def run_ranks(config: RunConfig, out: Path, n_ranks: int) -> None:
+    settings = out.with_suffix(".toml")
+    settings.write_text(config_to_toml(config))
+    code = (
+        "import sys; from pathlib import Path; from txtdiff.config_files import *;"
+        "from txtdiff.training.trainer import train;"
+        "train(make_config(file_layer(Path(sys.argv[1]))), Path(sys.argv[2]))"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": str(n_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(settings), str(out)],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(n_ranks)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0] * n_ranks
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(catalog: Path, tmp_path: Path) -> None:
+    config = tiny_config(
+        catalog, "run.images=80", "run.log_every_images=4", "data.batch_size=4", "data.drop_txt=0.3"
+    )
+    train(config, tmp_path / "one")
+    run_ranks(config, tmp_path / "two", n_ranks=2)
+    one, two = (
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("one", "two")
+    )
+    assert [line["images"] for line in one] == [line["images"] for line in two] == list(range(4, 81, 4))
+    for a, b in zip(one, two, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], abs=1e-6)
+    checkpoints = [load_network(tmp_path / run)[0].state_dict() for run in ("one", "two")]
+    assert all(
+        torch.allclose(checkpoints[0][name], checkpoints[1][name], atol=1e-3) for name in checkpoints[0]
+    )

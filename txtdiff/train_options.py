@@ -1,0 +1,119 @@
+"""The options of `txtdiff train`, ours and the fork's, as the settings of a run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import typer
+from typer.core import TyperCommand
+
+from datatools.console import count_option, messages, plain
+from datatools.errors import InputError
+from txtdiff import config_files as files
+from txtdiff.config import RunConfig
+
+__all__ = ["Changes", "ConfigFile", "PresetName", "TrainCommand", "TrainFlags", "run_config", "run_dir"]
+
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one setting; repeat it. See `txtdiff config`."),
+]
+PresetName = Annotated[str | None, typer.Option(metavar="NAME", help="Start from a preset.")]
+ConfigFile = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings that overrule the preset.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags:
+    """Options of train; everything else is a setting."""
+
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory; the same again goes on. Default: runs/<time>."),
+    ] = None
+    preset: PresetName = None
+    catalog: Annotated[Path | None, typer.Option(metavar="FILE", help="Pictures: data.catalog.")] = None
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="Which of them: data.where, e.g. 'confidence > 0.8'.")
+    ] = None
+    images: int | None = count_option(None, "How long to train: run.images.")
+    init: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Start from a checkpoint's averaged weights: run.init.")
+    ] = None
+    stage: Annotated[
+        Literal["base", "upsampler"] | None,
+        typer.Option(help="Which script of the parent project its flags are meant for."),
+    ] = None
+    changes: Changes = None
+
+    def layer(self) -> dict[str, Any]:
+        """The settings among the options."""
+        options: dict[str, dict[str, Any]] = {
+            "data": {"catalog": self.catalog and str(self.catalog.absolute()), "where": self.where},
+            "run": {"images": self.images, "init": self.init and str(self.init)},
+        }
+        return {
+            name: {setting: value for setting, value in group.items() if value is not None}
+            for name, group in options.items()
+        }
+
+
+class TrainCommand(TyperCommand):
+    """A command that lays the parent project's flags aside, in the context, before Typer sees them."""
+
+    FORK_WORDS: ClassVar[str] = "txtdiff.fork_words"
+
+    def parse_args(self, ctx: Any, args: Sequence[str]) -> list[str]:
+        """As Typer's, with the words that are ours."""
+        from txtdiff.fork import split_words
+
+        own = {field.name for field in fields(TrainFlags)} | {"set", "help"}
+        ctx.meta[self.FORK_WORDS], ours = split_words(args, own)
+        return list(super().parse_args(ctx, ours))
+
+
+def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]) -> RunConfig:
+    """The settings of a run: preset or the parent's flags < file < environment < command line."""
+    layers: list[Mapping[str, Any]] = []
+    if fork_words:
+        layers.append(_fork_layer(flags, fork_words))
+    elif flags.stage is not None:
+        raise InputError("--stage has no effect without flags of the parent project")
+    elif flags.preset:
+        layers.append(files.preset_layer(flags.preset))
+    if config is not None:
+        layers.append(files.file_layer(config))
+    layers += [files.environment_layer(), flags.layer(), files.settings_layer(flags.changes or [])]
+    return files.make_config(*layers)
+
+
+def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:
+    from txtdiff.fork import fork_settings
+
+    if flags.preset:
+        raise InputError(
+            f"--preset and the parent project's {fork_words[0]} are both given", "Use one or the other."
+        )
+    settings = fork_settings(fork_words, flags.stage)
+    for note in settings.notes:
+        messages.print(plain(note), markup=False, soft_wrap=True)
+    layer = settings.layer()
+    if settings.resume is not None:
+        layer["run"]["init"] = str(settings.resume)
+    return layer
+
+
+def run_dir(flags: TrainFlags) -> Path:
+    """--out, else the parent project's variables, else a new directory under runs/."""
+    if flags.out is not None:
+        return flags.out
+    for variable in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR"):
+        if os.environ.get(variable):
+            return Path(os.environ[variable])
+    return Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
