@@ -1,0 +1,128 @@
+"""The command as one types it: exit statuses, messages, options with and without a value."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_reader import draw
+from test_build import build
+
+from datatools.cli import app
+from datatools.errors import InputError
+from datatools.synth import SynthOptions, make_pictures
+
+
+def run(*words: str, cwd: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "datatools", *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    make_pictures(folder / "in", SynthOptions(n=6, seed=3))
+    return folder
+
+
+def test_the_main_job_of_the_data_tools(pictures: Path) -> None:
+    done = run(
+        *("build-catalog", "in", "--catalog", "c.duckdb", "--workers", "1", "--write-txt"),
+        *("--sidecars", "fork", "--retry"),
+        cwd=pictures,
+    )
+    assert "6 pictures: 6 read" in done.stderr
+    assert done.stdout == ""
+    truth = [json.loads(line) for line in (pictures / "in/truth.jsonl").open()]
+    read = [(pictures / "in" / row["key"]).with_suffix(".txt").read_text() for row in truth]
+    assert sum(text == row["text"] for text, row in zip(read, truth, strict=True)) >= 5
+    assert len(json.loads((pictures / "safeboxes.jsonl").read_text())) == 6
+    stats = run("stats", "--catalog", "c.duckdb", cwd=pictures).stdout
+    assert "word recall of rapidocr against the known truth" in stats
+    answer = run("query", "SELECT count(*) AS n FROM captions", "--catalog", "c.duckdb", cwd=pictures).stdout
+    assert answer.split() == ["n", "--", "12"]
+    run("check", "--catalog", "c.duckdb", "--hash", cwd=pictures)
+
+
+def test_write_txt_takes_a_folder_too(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", SynthOptions(n=1))
+    run(
+        "build-catalog", "in", "--catalog", "c.duckdb", "--write-txt", "texts", "--workers", "1", cwd=tmp_path
+    )
+    assert (tmp_path / "texts/000/000000.txt").is_file()
+    assert not list((tmp_path / "in").rglob("*.txt"))
+
+
+def test_an_interrupted_build_exits_with_130_and_goes_on(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", SynthOptions(n=60))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [
+        sys.executable,
+        "-m",
+        "datatools",
+        "build-catalog",
+        "in",
+        "--catalog",
+        "c.duckdb",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (tmp_path / "c.duckdb").exists():
+        time.sleep(0.05)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert "run the same command again" in " ".join(said.split())
+
+
+WRONG = {
+    "unknown command": (("biuld-catalog",), "biuld-catalog"),
+    "unknown option": (("build-catalog", "in", "--catalog", "c.duckdb", "--wrokers", "2"), "--wrokers"),
+    "missing folder": (("build-catalog", "nowhere", "--catalog", "x.duckdb"), "nowhere"),
+    "unknown reader": (("build-catalog", "in", "--catalog", "x.duckdb", "--ocr", "rapidorc"), "rapidorc"),
+    "missing catalog": (("stats", "--catalog", "nowhere.duckdb"), "nowhere.duckdb"),
+    "refused query": (("query", "SELECT * FROM read_text('/etc/passwd')", "--catalog", "c.duckdb"), "passwd"),
+    "export over a folder": (
+        ("export", "in", "--catalog", "c.duckdb", "--format", "fork"),
+        "in is there already",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "named"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_named_with_status_2(tmp_path: Path, words: tuple[str, ...], named: str) -> None:
+    draw(tmp_path / "in/a.png", "word")
+    build(tmp_path / "in", tmp_path / "c.duckdb")
+    done = run(*words, cwd=tmp_path, status=2)
+    assert named in done.stderr
+    assert done.stdout == ""
+
+
+def test_failures_give_status_1_and_a_table(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", SynthOptions(n=1))
+    (tmp_path / "in/empty.png").touch()
+    done = run("build-catalog", "in", "--catalog", "c.duckdb", "--workers", "1", cwd=tmp_path, status=1)
+    assert "empty" in done.stderr
+    assert "1 read" in done.stderr
+
+
+def test_a_cause_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no cause 'timeuot'"):
+        app(
+            ["build-catalog", "in", "--catalog", "c.duckdb", "--retry=timeuot"],
+            standalone_mode=False,
+        )
