@@ -17,6 +17,7 @@ from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.diffusion.denoiser import Denoiser, Prediction, network_denoiser
 from txtdiff.diffusion.noise import START, STEPS, picture_noise
 from txtdiff.diffusion.samplers import (
+    DdimSteps,
     PseudoOptions,
     sample_ddim,
     sample_ddpm,
@@ -27,7 +28,7 @@ from txtdiff.diffusion.samplers import (
     sample_unipc,
 )
 from txtdiff.diffusion.schedule import CLEAN, Schedule, make_schedule
-from txtdiff.diffusion.steps import trailing_steps
+from txtdiff.diffusion.steps import fork_double_steps, parse_spacing, trailing_steps
 from txtdiff.diffusion.thresholding import thresholded
 from txtdiff.sampler_settings import SamplerName, SamplerSettings, run_sampler
 
@@ -92,6 +93,20 @@ def test_pseudo_variants_give_the_numbers_of_the_parent_project() -> None:
     plms = SamplerSettings(sampler="plms", fork_spacing="20", dynamic_threshold=0.9)
     dynamic = thresholded(analytic_denoiser(), SCHEDULE, 0.9)
     assert_fork_value(run_as_fork(plms, dynamic), "plms dynthresh .9|20")
+
+
+@pytest.mark.parametrize(("eta", "key"), [(0.0, ""), (1.0, " eta1")])
+def test_plms_with_ddim_steps_gives_the_number_of_the_parent_project(eta: float, key: str) -> None:
+    draw = step_noise()
+    per_step = [draw() for _ in range(19)]  # the fork draws at each of its 19 steps
+    noise = iter(per_step[:5] + per_step[17:])
+    ddim = DdimSteps(first=3, last=3, eta=eta, noise=lambda: next(noise))
+    nodes, midpoints = fork_double_steps(parse_spacing(1000, "40"))
+    options = PseudoOptions(midpoints=midpoints, min_signal=0, ddim=ddim)
+    schedule = SCHEDULE.in_float32()
+    sampled = sample_plms(clamped(analytic_denoiser()), VALUES["noise"], schedule, nodes, options)
+    assert_fork_value(sampled, f"plms first3 last3{key}|40")
+    assert next(noise, None) is None
 
 
 # An analytic process: pictures normally distributed with this mean and deviation, and its exact Denoiser.

@@ -12,7 +12,7 @@ from txtdiff.diffusion.denoiser import Denoiser
 from txtdiff.diffusion.noise import NoiseSource
 from txtdiff.diffusion.schedule import CLEAN, Schedule
 
-__all__ = ["posterior_mean", "sample_ddpm", "step_log_variance"]
+__all__ = ["log_variance_bounds", "posterior_mean", "sample_ddpm", "step_log_variance"]
 
 
 @torch.no_grad()
@@ -51,8 +51,13 @@ def posterior_mean(x0: Tensor, x: Tensor, schedule: Schedule, t: int, s: int) ->
 
 
 def step_log_variance(mix: Tensor | float, schedule: Schedule, t: int, s: int) -> Tensor | float:
-    """Log variance of the step t -> s: between the posterior's (mix 0) and beta's (mix 1)."""
+    """Log variance of the step t -> s, between its bounds (Nichol and Dhariwal 2021, equation 15)."""
+    lower, upper = log_variance_bounds(schedule, t, s)
+    return mix * upper + (1 - mix) * lower
+
+
+def log_variance_bounds(schedule: Schedule, t: int, s: int) -> tuple[float, float]:
+    """That of q(x_s | x_t, x0), which knows the picture, and that of beta, which knows nothing of it."""
     ab_t, ab_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)
     upper = math.log(1 - ab_t / ab_s)
-    lower = upper + math.log((1 - ab_s) / (1 - ab_t))
-    return mix * upper + (1 - mix) * lower
+    return upper + math.log((1 - ab_s) / (1 - ab_t)), upper

@@ -14,18 +14,40 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from txtdiff.diffusion.denoiser import Denoiser, x0_and_eps
+from txtdiff.diffusion.denoiser import Denoiser, Prediction, x0_and_eps
 from txtdiff.diffusion.noise import NoiseSource
 from txtdiff.diffusion.samplers.ddim import ddim_sigma, ddim_step
+from txtdiff.diffusion.samplers.ddpm import log_variance_bounds
 from txtdiff.diffusion.schedule import CLEAN, Schedule
 from txtdiff.diffusion.steps import midpoint
 from txtdiff.diffusion.thresholding import clamp_x0
 
-__all__ = ["PseudoOptions", "sample_plms", "sample_prk"]
+__all__ = ["DdimSteps", "PseudoOptions", "sample_plms", "sample_prk"]
 
 Limit = Callable[[Tensor], Tensor]
 N_RUNGE_KUTTA = 3  # steps that build up the history PLMS extrapolates from
 ADAMS_BASHFORTH = (55 / 24, -59 / 24, 37 / 24, -9 / 24)  # newest first; Liu et al. 2022, equation 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class DdimSteps:
+    """The fork's mixture: some steps of PLMS are DDIM steps with noise.
+
+    first: so many at the start, and two more than that once past the three Runge-Kutta steps (the fork's
+        counter starts again there).
+    last: the steps at the end, one less than this number.
+    eta: noise of those among the first three steps; later ones take the learned variance.
+    noise: drawn once for each of them.
+    """
+
+    first: int = 0
+    last: int = 0
+    eta: float = 0.0
+    noise: NoiseSource
+
+    def cover(self, step: int, n_steps: int) -> bool:
+        counted = step if step < N_RUNGE_KUTTA else step - N_RUNGE_KUTTA + 1
+        return counted < self.first or n_steps - step < self.last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +59,13 @@ class PseudoOptions:
         outside, so without it sampling from the last cosine timestep diverges.
     min_signal: a step from where sqrt(alpha_bar) is less is a DDIM step. There an average of eps says nothing
         about the picture: rounding errors are divided by the signal, 5e-5 at the last cosine timestep.
+    ddim: steps of PLMS that are DDIM steps; None: none.
     """
 
     midpoints: tuple[int, ...] | None = None
     limit: Limit | None = clamp_x0
     min_signal: float = 0.005
+    ddim: DdimSteps | None = None
 
 
 @torch.no_grad()
@@ -95,10 +119,14 @@ def sample_plms(
     """
     move = _Transfer(schedule, options.limit)
     history: list[Tensor] = []  # newest first
-    for t, middle, s in _with_midpoints(steps, options.midpoints):
+    for i, (t, middle, s) in enumerate(_with_midpoints(steps, options.midpoints)):
         first = denoiser(x, t)
         if schedule.signal(t) < options.min_signal:
             x = ddim_step(first, schedule, s)
+            continue
+        if options.ddim is not None and options.ddim.cover(i, len(steps) - 1):
+            history = [first.eps, *history]
+            x = _noisy_ddim_step(first, schedule, (t, s), options.ddim, learned=i >= N_RUNGE_KUTTA)
             continue
         if len(history) < N_RUNGE_KUTTA:
             eps = _runge_kutta(denoiser, x, first.eps, move, (t, middle, s))
@@ -108,6 +136,23 @@ def sample_plms(
             eps = _adams_bashforth(history)
         x = move(x, eps, t, s)
     return x
+
+
+def _noisy_ddim_step(
+    prediction: Prediction, schedule: Schedule, step: tuple[int, int], ddim: DdimSteps, *, learned: bool
+) -> Tensor:
+    """A DDIM step whose noise has the learned variance, or that of eta."""
+    t, s = step
+    sigma = torch.tensor(ddim_sigma(schedule, t, s, ddim.eta))
+    left = 1 - schedule.alpha_bar_at(s)
+    if learned:
+        lower, upper = log_variance_bounds(schedule, t, s)
+        # No more variance than there is noise at s.
+        upper = min(upper, math.log(left))
+        mix = torch.as_tensor(prediction.variance_mix)
+        sigma = torch.exp((mix * upper + (1 - mix) * lower) / 2)
+    of_eps = (left - sigma.square()).clamp(min=0).sqrt()
+    return schedule.signal(s) * prediction.x0 + of_eps * prediction.eps + sigma * ddim.noise()
 
 
 @dataclass(frozen=True)
