@@ -67,6 +67,9 @@ class BoardRow:
     """95 % interval of the rank, from resampling the prompts of the whole table."""
     n_pictures: tuple[int, int] = (0, 0)
     """Pictures that were made, of those that were expected."""
+    suite_id: str = ""
+    size_px: int | None = None
+    """Shorter edge of the pictures; None when they differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,29 @@ def score(
 
 
 @app.command()
+@flags(ScoringFlags)
+def calibrate(
+    *,
+    store: StoreFile,
+    size: Annotated[
+        int | None, typer.Option(min=16, metavar="PX", help="Default: the pictures' own.")
+    ] = None,
+    flags: ScoringFlags,
+) -> None:
+    """Measure the reader: what it reads of the same texts typeset, and what it invents.
+
+    Adds EM relative to that ceiling, EM corrected for both faults, and EM on texts it surely reads.
+    """
+    from datatools.ocr import open_engine
+    from eval.calibrate_job import calibrate as calibrate_reader
+
+    options = flags.options()
+    with open_store(store, "write") as opened:
+        calibrate_reader(opened, open_engine(flags.ocr), options, size)
+    _tell_where(store)
+
+
+@app.command()
 @flags(ReportFlags)
 def report(*, store: StoreFile, flags: ReportFlags) -> None:
     """Show the leaderboard: a table, a page, or a file for papers and programs."""
@@ -243,6 +266,10 @@ def report_main() -> None:
 
 
 def _finish(counts: Counts, store: Path) -> None:
-    messages.print(f"scores are in {store}; txtdiff-eval report --store {store} shows them", markup=False)
+    _tell_where(store)
     if counts.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _tell_where(store: Path) -> None:
+    messages.print(f"scores are in {store}; txtdiff-eval report --store {store} shows them", markup=False)

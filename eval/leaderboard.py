@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from eval.board import Board, BoardRow, MetricInfo, Score
+from eval.board_calibration import calibrated_row, ceiling_counts, load_calibrations
 from eval.board_samples import load_samples
 from eval.counts import count_pictures, load_counts
 from eval.metrics import OTHER_METRICS, TEXT_METRICS
@@ -27,7 +28,10 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     Args:
         max_pictures: how many pictures to load at most, for the wall of samples.
     """
-    settings = store.rows("SELECT setting_id, label, spec, suite_id FROM settings ORDER BY position")
+    settings = store.rows(
+        """SELECT setting_id, label, spec, suite_id FROM settings
+           WHERE spec->>'$.generator' <> 'typeset' ORDER BY position"""
+    )
     protocols = {row[0]: json.loads(row[1]) for row in store.rows("SELECT protocol_id, spec FROM protocols")}
     ids = [setting_id for setting_id, *_ in settings]
     counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in sorted(protocols)}
@@ -36,10 +40,13 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
         for protocol_id, all_counts in counts.items()
         for setting_id, frame in all_counts.groupby("setting_id", sort=False)
     }
+    calibrations = load_calibrations(store, sorted(protocols))
     rows = _rows(store, settings, frames)
+    rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
     main = ordered[0].protocol_id if ordered else None
     main_counts = counts.get(main or "", pd.DataFrame())
+    ceiling = ceiling_counts(ordered[0], calibrations) if ordered else pd.DataFrame()
     return Board(
         rows=ordered,
         samples=load_samples(store, main, protocols.get(main or "", {}), max_pictures) if main else [],
@@ -47,8 +54,8 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
         provenance=_provenance(store, protocols),
         suite=", ".join(sorted({suite_id for *_, suite_id in settings})),
         counts=asdict(count_pictures(store, ids, main or "")),
-        em_by_length=em_by_length(main_counts),
-        confusions=confusions(main_counts),
+        em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
+        confusions=confusions(main_counts) | confusions(ceiling),
         pair_p=pair_p,
     )
 
@@ -61,18 +68,20 @@ def _rows(
         row[0]: row[1:]
         for row in store.rows(
             """SELECT setting_id, avg(seconds), avg(n_evaluations),
-                      count(*) FILTER (status = 'done'), count(*)
+                      count(*) FILTER (status = 'done'), count(*),
+                      min(least(width_px, height_px)), max(least(width_px, height_px))
                FROM samples GROUP BY setting_id"""
         )
     }
     rows = []
-    for setting_id, label, spec, _ in settings:
+    for setting_id, label, spec, suite_id in settings:
         for protocol_id in sorted(protocol for known, protocol in frames if known == setting_id):
-            seconds, n_evaluations, n_done, n_expected = costs[setting_id]
+            seconds, n_evaluations, n_done, n_expected, smallest, largest = costs[setting_id]
             numbers = scores[setting_id, protocol_id]
             row = BoardRow(setting_id, label, json.loads(spec), numbers, None, "", protocol_id)
             cost = {"seconds_per_picture": seconds, "n_evaluations": n_evaluations}
-            rows.append(replace(row, **cost, n_pictures=(n_done, n_expected)))
+            about = {"suite_id": suite_id, "size_px": smallest if smallest == largest else None}
+            rows.append(replace(row, **cost, **about, n_pictures=(n_done, n_expected)))
     return rows
 
 

@@ -233,6 +233,20 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
 
 OTHER_METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
+        "em_rel", "EM / ceiling", True, SHARE, "EM over what the reader reads of typeset text.", _OURS
+    ),
+    MetricInfo(
+        "em_star",
+        "EM corrected",
+        True,
+        SHARE,
+        "EM, corrected for what the reader misses and invents.",
+        "Rogan 1978",
+    ),
+    MetricInfo(
+        "em_certified", "EM certified", True, SHARE, "EM on texts that the reader reads when typeset.", _OURS
+    ),
+    MetricInfo(
         "fid_clean",
         "FID",
         False,
