@@ -8,7 +8,17 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FID_MIN_PICTURES", "KernelDistance", "frechet_distance", "kernel_distance"]
+__all__ = [
+    "FID_MIN_PICTURES",
+    "AnyMatrix",
+    "Gaussian",
+    "KernelDistance",
+    "Matrix",
+    "fit_gaussian",
+    "frechet_distance",
+    "gaussian_distance",
+    "kernel_distance",
+]
 
 FID_MIN_PICTURES = 2048
 """Below as many pictures as there are features a covariance has no full rank, and FID is mostly bias."""
@@ -29,22 +39,41 @@ class KernelDistance(NamedTuple):
     standard_error: float
 
 
+class Gaussian(NamedTuple):
+    """A normal distribution fitted to features: mean (d,), and R (at most d, d), R^T R = covariance."""
+
+    mean: Matrix
+    factor: Matrix
+
+
 def frechet_distance(features_a: AnyMatrix, features_b: AnyMatrix) -> float:
     """Fréchet distance between the Gaussians fitted to two feature sets (Heusel et al. 2017, eq. 6).
-
-    |mu_a - mu_b|^2 + tr(S_a) + tr(S_b) - 2 tr((S_a S_b)^(1/2)), unbiased covariances, in float64. The last
-    trace is the nuclear norm of R_a R_b^T for any factors S = R^T R, so no matrix square root is taken, and
-    sets smaller than the width of a feature need no covariance at all.
 
     Args:
         features_a, features_b: (n, d) and (m, d), at least two rows each.
     """
-    a, b = (_checked(f).astype(np.float64) for f in (features_a, features_b))
-    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
-    factor_a, factor_b = _factor(a - mean_a), _factor(b - mean_b)
-    overlap = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
-    spread = np.square(factor_a).sum() + np.square(factor_b).sum()
-    return float(np.square(mean_a - mean_b).sum() + spread - 2 * overlap)
+    return gaussian_distance(fit_gaussian(features_a), fit_gaussian(features_b))
+
+
+def fit_gaussian(features: AnyMatrix) -> Gaussian:
+    """Mean and unbiased covariance of (n, d) features, in float64; a set smaller than d is its own factor."""
+    rows = _checked(features).astype(np.float64)
+    mean: Matrix = rows.mean(axis=0)
+    scaled: Matrix = (rows - mean) / np.sqrt(len(rows) - 1)
+    if scaled.shape[0] > scaled.shape[1]:
+        scaled = np.asarray(np.linalg.qr(scaled, mode="r"))
+    return Gaussian(mean, scaled)
+
+
+def gaussian_distance(a: Gaussian, b: Gaussian) -> float:
+    """|mu_a - mu_b|^2 + tr(S_a) + tr(S_b) - 2 tr((S_a S_b)^(1/2)).
+
+    The last trace is the nuclear norm of R_a R_b^T for any factors S = R^T R, so no matrix square root is
+    taken, and no eigenvalue of a product that rounding makes complex or negative.
+    """
+    overlap = np.linalg.svd(a.factor @ b.factor.T, compute_uv=False).sum()
+    spread = np.square(a.factor).sum() + np.square(b.factor).sum()
+    return float(np.square(a.mean - b.mean).sum() + spread - 2 * overlap)
 
 
 def kernel_distance(
@@ -107,14 +136,6 @@ def _checked(features: AnyMatrix) -> AnyMatrix:
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"features are (n >= 2, width), not {features.shape}")
     return features
-
-
-def _factor(centred: Matrix) -> Matrix:
-    """R (at most d rows) with R^T R = the unbiased covariance of `centred` (n, d)."""
-    scaled: Matrix = centred / np.sqrt(len(centred) - 1)
-    if scaled.shape[0] > scaled.shape[1]:
-        scaled = np.asarray(np.linalg.qr(scaled, mode="r"))
-    return scaled
 
 
 def _subset_kernel(a: AnyMatrix, b: AnyMatrix) -> Callable[[Pair, Indices, Indices], Matrix]:

@@ -1,0 +1,109 @@
+"""Distances between single pictures: precision and recall of a set, copies of training pictures, a floor."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from eval.fidelity.distances import AnyMatrix
+
+__all__ = ["Nearest", "PrecisionRecall", "hold_out", "nearest", "precision_recall"]
+
+ROWS_AT_ONCE = 2048
+
+
+class PrecisionRecall(NamedTuple):
+    """Shares, and density, which may exceed 1."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+class Nearest(NamedTuple):
+    """For each row: which rows of the other set are nearest, (n, k), and how far, nearest first."""
+
+    which: npt.NDArray[np.int64]
+    distance: npt.NDArray[np.float32]
+
+
+def precision_recall(features: AnyMatrix, reference: AnyMatrix, k: int = 5) -> PrecisionRecall:
+    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
+
+    A set's manifold is the union of balls around its rows that just reach the k-th nearest other row.
+    Precision: generated pictures inside the real manifold; recall: the reverse. Density counts in how many
+    real balls a picture lies (over k); coverage: real balls that hold at least one generated picture.
+
+    Args:
+        features: (n, d) of generated pictures, n > k.
+        reference: (m, d) of real pictures, m > k.
+    """
+    if min(len(features), len(reference)) <= k:
+        raise ValueError(f"more than k = {k} pictures are needed on both sides")
+    ours, real = _tensor(features), _tensor(reference)
+    radius_ours, radius_real = _radii(ours, k), _radii(real, k)
+    in_real = torch.zeros(len(ours))
+    hit_by_real = torch.zeros(len(real))
+    covered = torch.zeros(len(real), dtype=torch.bool)
+    for start in range(0, len(ours), ROWS_AT_ONCE):
+        distance = _distances(ours[start : start + ROWS_AT_ONCE], real)
+        inside = distance <= radius_real
+        in_real[start : start + ROWS_AT_ONCE] = inside.sum(dim=1).float()
+        covered |= inside.any(dim=0)
+        hit_by_real += (distance <= radius_ours[start : start + ROWS_AT_ONCE, None]).sum(dim=0)
+    return PrecisionRecall(
+        precision=float((in_real > 0).float().mean()),
+        recall=float((hit_by_real > 0).float().mean()),
+        density=float(in_real.mean() / k),
+        coverage=float(covered.float().mean()),
+    )
+
+
+def nearest(features: AnyMatrix, training: AnyMatrix, k: int = 1) -> Nearest:
+    """The k nearest training pictures of each generated one: a distance near zero is a copy.
+
+    Args:
+        features: (n, d) of generated pictures.
+        training: (m, d) of training pictures, m >= k.
+    """
+    ours, theirs = _tensor(features), _tensor(training)
+    found = [_distances(rows, theirs).topk(k, largest=False) for rows in _blocks(ours)]
+    which = torch.cat([each.indices for each in found]).numpy()
+    return Nearest(which, torch.cat([each.values for each in found]).numpy())
+
+
+def hold_out(
+    reference: npt.NDArray[Any], n: int, seed: int = 0
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+    """Real pictures against real ones: `n` rows drawn from the reference, and the rest of it.
+
+    Their distance is the floor of a table whose rows have `n` pictures: nothing can be expected below it.
+    None when fewer rows than `n` would be left to compare with.
+    """
+    if len(reference) < 2 * n:
+        return None
+    order = np.random.default_rng(seed).permutation(len(reference))
+    return reference[np.sort(order[:n])], reference[np.sort(order[n:])]
+
+
+def _tensor(features: AnyMatrix) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+
+
+def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(rows, ROWS_AT_ONCE)
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    # Exact differences: the usual detour over products makes a row and its copy differ by more than zero.
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(rows: Tensor, k: int) -> Tensor:
+    """Distance of each row to its k-th nearest other row, (n,)."""
+    return torch.cat([_distances(part, rows).kthvalue(k + 1).values for part in _blocks(rows)])
