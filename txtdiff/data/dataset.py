@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
@@ -13,6 +11,7 @@ from torch.utils.data import Dataset
 from datatools.console import plain
 from datatools.decode import Rejection, decode
 from datatools.errors import InputError
+from datatools.sources import fetch
 from txtdiff.data.config import DataConfig
 from txtdiff.data.order import index_at, numpy_generator
 from txtdiff.data.picture import Surroundings, prepare_picture
@@ -67,12 +66,11 @@ class PictureDataset(Dataset[Sample]):
         for _ in range(_MAX_REPLACEMENTS):
             row = self._rows[index]
             try:
-                pixels = decode(_read(row.uri))
-            except (OSError, Rejection) as error:
-                # A file that is gone or spoilt since the catalog was made must not end a long run. The next
-                # one in line stands in, and the trainer counts what failed.
-                cause = error.cause if isinstance(error, Rejection) else "missing"
-                failures.append((row.key, cause))
+                pixels = decode(fetch(row.uri))
+            except Exception as error:  # remote stores raise types of their own
+                # A file that is gone or spoilt since the catalog was made must not end a long run. Another
+                # one stands in, and the trainer counts what failed.
+                failures.append((row.key, _cause(error)))
                 index = int(rng.integers(len(self._rows)))
                 continue
             return self._sample(position, pixels, row, tuple(failures), rng)
@@ -120,9 +118,7 @@ class PictureDataset(Dataset[Sample]):
         )
 
 
-def _read(uri: str) -> bytes:
-    if "://" not in uri:
-        return Path(uri).read_bytes()
-    with fsspec.open(uri, "rb") as file:
-        data: bytes = file.read()
-    return data
+def _cause(error: Exception) -> str:
+    if isinstance(error, Rejection):
+        return error.cause
+    return "missing" if isinstance(error, FileNotFoundError) else "unreadable"

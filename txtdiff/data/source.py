@@ -1,11 +1,14 @@
-"""Where training pictures come from: the views of a catalog, filtered and put in a fixed order by DuckDB."""
+"""Where training pictures come from: a catalog's views or a folder, filtered and put in order by DuckDB."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,8 +16,12 @@ from datatools.catalog import query_catalog
 from datatools.errors import InputError
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box
+from txtdiff.data.folder import read_folder
 
 __all__ = ["Row", "Rows", "read_rows"]
+
+Conditions = dict[str, str]
+"""What a picture must fulfil: description -> SQL."""
 
 _KNOWN = """
     SELECT p.key, p.uri, p.width_px, p.height_px, p.size_bytes, t.text, t.source, t.n_lines, t.n_chars,
@@ -29,7 +36,9 @@ _KNOWN = """
 """Everything a catalog says of a picture, one row each; `data.where` may speak of these columns."""
 
 _WANTED = """
-    key, uri, width_px, height_px, text, "left", top, "right", bottom, greatest(sx, sy) AS px_scale, captions
+    SELECT key, uri, width_px, height_px, text, "left", top, "right", bottom, greatest(sx, sy) AS px_scale,
+        captions
+    FROM known WHERE {} ORDER BY key
 """
 
 
@@ -98,17 +107,20 @@ def read_rows(config: DataConfig, text: Literal["needed", "unused"]) -> Rows:
     Raises:
         InputError: no source, not readable, a wrong condition, or no picture left; says what was left out.
     """
-    if config.catalog is None:
+    conditions = _conditions(config, text)
+    if config.catalog is not None:
+        name, query = config.catalog, partial(_query_catalog, config.catalog)
+    elif config.folder is not None:
+        name, query = config.folder, partial(_query_table, read_folder(config))
+    else:
         raise InputError("no pictures to train on", "Give a catalog: --catalog FILE, or data.catalog.")
-    needed = _conditions(config, text)
-    table = _query(config.catalog, needed)
+    table = query(conditions)
     if not table.num_rows:
-        raise InputError(f"no usable picture in {config.catalog}", _what_is_missing(config.catalog, needed))
+        raise InputError(f"no usable picture in {name}", _what_is_missing(query, conditions))
     return Rows(table)
 
 
-def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> dict[str, str]:
-    """What a picture must fulfil: description -> SQL."""
+def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> Conditions:
     conditions = {"readable pictures": "width_px IS NOT NULL"}
     if text == "needed":
         conditions["with a transcription"] = "text IS NOT NULL"
@@ -125,16 +137,29 @@ def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> dict[s
     return conditions
 
 
-def _query(catalog: Path, conditions: dict[str, str]) -> pa.Table:
+def _select(conditions: Conditions) -> str:
+    return _WANTED.format(" AND ".join(conditions.values()))
+
+
+def _query_catalog(catalog: Path, conditions: Conditions) -> pa.Table:
     # The user's own condition may say anything; `query_catalog` lets it read this file and nothing else.
-    where = " AND ".join(conditions.values())
-    return query_catalog(catalog, f"SELECT {_WANTED} FROM ({_KNOWN}) WHERE {where} ORDER BY key")
+    return query_catalog(catalog, f"WITH known AS ({_KNOWN}) {_select(conditions)}")
 
 
-def _what_is_missing(catalog: Path, conditions: dict[str, str]) -> str:
+def _query_table(known: pa.Table, conditions: Conditions) -> pa.Table:
+    safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
+    with duckdb.connect(config=safe) as db:
+        db.register("known", known)
+        try:
+            return db.sql(_select(conditions)).to_arrow_table()
+        except duckdb.Error as error:
+            raise InputError(f"data.where cannot be used: {error}") from error
+
+
+def _what_is_missing(query: Callable[[Conditions], pa.Table], conditions: Conditions) -> str:
     """How many pictures remain as the conditions are applied one after the other."""
     counts, applied = [], {}
     for what, sql in conditions.items():
         applied[what] = sql
-        counts.append(f"{_query(catalog, applied).num_rows} {what}")
+        counts.append(f"{query(applied).num_rows} {what}")
     return "Left after each condition: " + ", ".join(counts) + "."
