@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 
 from datatools.errors import InputError
 from datatools.schema import SCHEMA_VERSION, TABLES, VIEWS
+
+if TYPE_CHECKING:  # importing pandas takes a second, and only `frame` needs it
+    import pandas as pd
 
 __all__ = ["Catalog", "open_catalog", "query_catalog"]
 

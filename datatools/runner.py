@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -173,20 +174,29 @@ class LocalRunner:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
-        with _environment():
+        with _birth():
             process.start()
         theirs.close()
         return _Worker(process, ours)
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
-    """A spawned process takes its environment at birth; ours stays as it is."""
+def _birth() -> Iterator[None]:
+    """What a spawned process is born with: one thread, and nothing of the program that called us.
+
+    A worker would otherwise run the caller's main module once more: seconds of imports, or a second build
+    where a script has no `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    names = ("__file__", "__spec__")
+    hidden: dict[str, Any] = {name: vars(main).pop(name) for name in names if name in vars(main)}
+    main.__spec__ = None
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     os.environ.update(_ENVIRONMENT)
     try:
         yield
     finally:
+        vars(main).update(hidden)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

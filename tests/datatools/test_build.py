@@ -229,9 +229,8 @@ def acked(self, outcomes):
     commit(self, outcomes)
     print("acked", len(outcomes), flush=True)
 Recorder.commit = acked
-if __name__ == "__main__":
-    settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures=2, commit_pictures=2)
-    build.build_catalog(Path({str(source)!r}), Path({str(catalog)!r}), settings, opener={OPENER!r})
+settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures=2, commit_pictures=2)
+build.build_catalog(Path({str(source)!r}), Path({str(catalog)!r}), settings, opener={OPENER!r})
 """
     script = catalog.parent / "slow_build.py"
     script.write_text(program)
