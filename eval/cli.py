@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, run_app
 from datatools.flags import flags
+from eval.comparison import compare_settings, comparison_lines
 from eval.counts import Counts
 from eval.normalise import Normaliser
 from eval.options import floats, parse_weights, query_lines
@@ -227,6 +229,31 @@ def calibrate(
     with open_store(store, "write") as opened:
         calibrate_reader(opened, open_engine(flags.ocr), options, size)
     _tell_where(store)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="Label or id of a setting: the baseline.")],
+    b: Annotated[str, typer.Argument(help="Label or id of the setting compared with it.")],
+    *,
+    store: StoreFile,
+    baseline_store: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Store that A is in, where it is another one.")
+    ] = None,
+    flips: Annotated[int, typer.Option(min=0, help="How many pictures to list that only one side got.")] = 5,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit with 1 when B is worse than A beyond chance.")
+    ] = False,
+) -> None:
+    """Compare two settings on the same prompts and noise: difference, interval, p, pictures that flip."""
+    with ExitStack() as stores:
+        store_b = stores.enter_context(open_store(store))
+        store_a = store_b if baseline_store is None else stores.enter_context(open_store(baseline_store))
+        comparison = compare_settings(store_a, a, store_b, b)
+    for line in comparison_lines(comparison, flips):
+        typer.echo(line)
+    if fail_if_worse and comparison.is_worse:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @app.command()

@@ -54,7 +54,7 @@ def typeset_cells(suite: Suite) -> list[Cell]:
 
 
 def with_one_error(text: str, rng: Random) -> str:
-    """`text` with one letter replaced, left out or put in, so that it is another text for every normaliser."""
+    """`text` with one letter replaced, left out or put in: another text for every normaliser."""
     places = [i for i, character in enumerate(text) if character.isalnum()] or [0]
     while True:
         i = pick(rng, places)

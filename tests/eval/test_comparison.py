@@ -1,0 +1,67 @@
+"""Two settings side by side: pairs, flips, difference and p."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from eval_fakes import fill, half, right, small_suite, store_path, wrong
+
+from datatools.errors import InputError
+from eval.comparison import compare_settings, comparison_lines
+from eval.statistics import mcnemar_midp
+from eval.store import Store, open_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with open_store(store_path(tmp_path_factory.mktemp("compared")), "write") as opened:
+        fill(opened, {"right": right, "half": half, "wrong": wrong}, small_suite(30))
+        yield opened
+
+
+def test_pairs_are_counted_and_flips_named(store: Store) -> None:
+    comparison = compare_settings(store, "half", store, "right")
+    assert comparison.n_pictures == comparison.n_prompts == 29
+    assert comparison.em_b == 1
+    assert comparison.n_both + len(comparison.flips) == 29
+    assert {flip.winner for flip in comparison.flips} == {"B"}
+    assert comparison.p == pytest.approx(mcnemar_midp(0, len(comparison.flips)))
+    assert comparison.flips[0].reading_a == "zzz"
+    assert not comparison.is_worse
+    assert compare_settings(store, "right", store, "half").is_worse
+
+
+def test_a_setting_is_no_better_than_itself(store: Store) -> None:
+    comparison = compare_settings(store, "half", store, "half")
+    assert (comparison.p, comparison.flips, comparison.interval) == (1.0, (), None)
+
+
+def test_several_pictures_a_prompt_are_permuted_by_prompt(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        fill(store, {"half": half, "right": right}, small_suite(12, repeats=3))
+        comparison = compare_settings(store, "half", store, "right")
+    assert (comparison.n_pictures, comparison.n_prompts) == (33, 11)
+    assert comparison.test.startswith("sign-flip")
+    assert comparison.interval is not None
+    assert comparison.interval.low <= comparison.em_b - comparison.em_a <= comparison.interval.high
+
+
+def test_a_baseline_may_be_in_another_store(store: Store, tmp_path: Path) -> None:
+    with open_store(tmp_path / "before.duckdb", "write") as before:
+        fill(before, {"old": wrong}, small_suite(20))
+        comparison = compare_settings(before, "old", store, "right")
+    assert (comparison.n_pictures, comparison.em_a, comparison.em_b) == (19, 0, 1)
+
+
+def test_the_printed_comparison_names_both_sides(store: Store) -> None:
+    lines = list(comparison_lines(compare_settings(store, "right", store, "wrong"), n_flips=2))
+    assert lines[0] == "A  right: EM 100.0 %"
+    assert "-100.0 points" in lines[2]
+    assert sum(line.startswith("only A") for line in lines) == 2
+
+
+def test_unknown_settings_are_named(store: Store) -> None:
+    with pytest.raises(InputError, match="Did you mean 'right'"):
+        compare_settings(store, "rigth", store, "half")
