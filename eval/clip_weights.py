@@ -97,7 +97,12 @@ def _in_hub_cache(tag: dict[str, Any]) -> Path | None:
 
 def _download(name: str, pretrained: str, tag: dict[str, Any], timeout_s: float) -> Path:
     url = hub.ENDPOINT if tag.get("hf_hub") else str(tag["url"])
-    reason = "the hub is switched off (HF_HUB_OFFLINE)" if hub.HF_HUB_OFFLINE else unreachable(url, timeout_s)
+    if hub.HF_HUB_OFFLINE:
+        reason = "the hub is switched off (HF_HUB_OFFLINE)"
+    elif (cause := unreachable(url, timeout_s)) is not None:
+        reason = f"the hub cannot be reached ({cause})"
+    else:
+        reason = None
     remedy = (
         "Give a weights file (--clip-weights FILE), or fill the hub's cache on a machine that reaches it and "
         "copy it here; pictures and readings are stored, so scoring again adds only this score."

@@ -173,9 +173,9 @@ def _downloaded() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
         return path
-    reason = unreachable(URL_INCEPTION_V3)
-    if reason is not None:
-        raise InputError(f"no weights for the Inception network: {reason}", _REMEDY)
+    cause = unreachable(URL_INCEPTION_V3)
+    if cause is not None:
+        raise InputError(f"no weights for the Inception network, and no network ({cause})", _REMEDY)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=path.stem.rpartition("-")[2])

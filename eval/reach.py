@@ -6,13 +6,12 @@ import queue
 import urllib.error
 import urllib.request
 from threading import Thread
-from urllib.parse import urlsplit
 
 __all__ = ["unreachable"]
 
 
 def unreachable(url: str, timeout_s: float = 5.0) -> str | None:
-    """Why `url` cannot be reached, or None when its host answers, whatever it answers.
+    """Why `url` cannot be reached, in words without the address; None when its host answers, with anything.
 
     Name resolution ignores socket timeouts, so the question runs in a thread that is given `timeout_s`
     seconds in all. Proxies of the environment are used, as a download would use them.
@@ -20,10 +19,9 @@ def unreachable(url: str, timeout_s: float = 5.0) -> str | None:
     answers: queue.Queue[str | None] = queue.Queue()
     Thread(target=lambda: answers.put(_ask(url, timeout_s)), daemon=True).start()
     try:
-        reason = answers.get(timeout=timeout_s)
+        return answers.get(timeout=timeout_s)
     except queue.Empty:
-        reason = f"no answer in {timeout_s:g} s"
-    return None if reason is None else f"{urlsplit(url).hostname} cannot be reached ({reason})"
+        return f"no answer in {timeout_s:g} s"
 
 
 def _ask(url: str, timeout_s: float) -> str | None:
@@ -33,5 +31,6 @@ def _ask(url: str, timeout_s: float) -> str | None:
     except urllib.error.HTTPError:
         return None
     except OSError as error:
-        return str(getattr(error, "reason", error))
+        cause = getattr(error, "reason", error)
+        return str(getattr(cause, "strerror", None) or cause)
     return None

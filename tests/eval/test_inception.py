@@ -124,5 +124,5 @@ def test_a_host_that_is_not_there_is_told_quickly() -> None:
     start = time.monotonic()
     reason = unreachable("https://host.invalid/file", timeout_s=2)
     assert reason is not None
-    assert "host.invalid" in reason
+    assert "host.invalid" not in reason  # it is shown on pages, which hold no address
     assert time.monotonic() - start < 4

@@ -6,7 +6,7 @@ const byNumber = (a, b) => a - b;
 function heatCell(row, id, low, high) {
   const score = scoreOf(row, id);
   if (!hasValue(score)) return withTip(h("td", { class: "none", tabindex: 0 }, "—"), () => describe(row, id));
-  const share = high > low ? (score.value - low) / (high - low) : 1;
+  const share = high > low ? (score.value - low) / (high - low) : 0.5; // all alike: none stands out
   const good = infoOf(id).higher_is_better ? share : 1 - share;
   const cell = h("td", { tabindex: 0, class: good > 0.55 ? "deep" : "" }, number(score.value, id));
   cell.style.setProperty("--level", `${(100 * good).toFixed(1)}%`);

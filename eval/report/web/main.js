@@ -29,6 +29,7 @@ function bestTile() {
   if (!best || !headline || !hasValue(scoreOf(best, headline))) return null;
   const score = scoreOf(best, headline);
   const tied = rows.filter((row) => row !== best && !isForeign(row) && best.tie && [...row.tie].some((letter) => best.tie.includes(letter)));
+  if (!(score.value > 0) && infoOf(headline).higher_is_better) return tile(`best ${infoOf(headline).label}`, `${number(score.value, headline)} ${unitOf(headline)}`.trim(), interval(score, headline), "no setting has written a text right yet");
   const who = tied.length ? `${best.label}; ${tied.length} more cannot be told apart from it` : best.label;
   return tile(`best ${infoOf(headline).label}`, `${number(score.value, headline)} ${unitOf(headline)}`.trim(), interval(score, headline), who);
 }
@@ -36,7 +37,7 @@ function bestTile() {
 function fastTile() {
   const known = rows.filter((row) => !isForeign(row) && row.seconds !== null && headline && hasValue(scoreOf(row, headline)));
   const best = rows[0];
-  if (!known.length || !best.tie) return null;
+  if (!known.length || !best.tie || !(scoreOf(best, headline).value > 0)) return null;
   // Among the rows that cannot be told apart from the best, the cheapest is the one to use.
   const tied = known.filter((row) => [...row.tie].some((letter) => best.tie.includes(letter)));
   const fast = tied.toSorted((a, b) => a.seconds - b.seconds)[0];

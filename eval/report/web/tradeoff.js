@@ -1,4 +1,4 @@
-// Any two numbers against each other: who is on the frontier, and who is beaten on both.
+// Any two numbers against each other: who is on the frontier, and who is beaten.
 
 const FRAME = { width: 760, height: 430, left: 62, right: 26, top: 18, bottom: 52 };
 
@@ -72,7 +72,7 @@ function pointMark(point, onFront, scaleX, scaleY, ids) {
     point.scoreX.low === undefined ? null : s("line", { class: "error", y1: y, y2: y, x1: scaleX.at(point.scoreX.low), x2: scaleX.at(point.scoreX.high) }),
   ];
   const group = s("g", { class: `point ${onFront ? "front" : "beaten"}`, tabindex: 0, role: "img", "aria-label": describe(point.row, shownY()).join(", ") }, bars, marker(point.row, x, y, onFront ? 6 : 4.5), s("circle", { class: "hit", cx: x, cy: y, r: 13 }));
-  const lines = () => [point.row.label, ...ids.map((id) => `${axisLabel(id)}: ${axisNumber(pointOf(point.row, id).value, id)} ${id.startsWith("=") ? "" : interval(pointOf(point.row, id), id)}`), onFront ? "on the frontier" : "beaten on both by another row"];
+  const lines = () => [point.row.label, ...ids.map((id) => `${axisLabel(id)}: ${axisNumber(pointOf(point.row, id).value, id)} ${id.startsWith("=") ? "" : interval(pointOf(point.row, id), id)}`), onFront ? "on the frontier" : "another row is better on one axis and no worse on the other"];
   group.addEventListener("click", () => set({ row: point.row.key, more: 1 }));
   return withTip(group, lines);
 }
@@ -117,12 +117,12 @@ function drawTradeoff(body) {
     frontLabels(front, scaleX, scaleY),
   );
   const unranked = points.some((p) => p.scoreX.unranked || p.scoreY.unranked);
-  fill(body, h("figure", {}, chart, legend(members), h("figcaption", {}, `${front.length} of ${points.length} settings are on the frontier; the others are beaten on both axes at once.${unranked ? " One axis holds numbers that order nothing at this n: read the frontier as a sketch." : ""}`)));
+  fill(body, h("figure", {}, chart, legend(members), h("figcaption", {}, `${front.length} of ${points.length} settings are on the frontier; for each of the others some row is better on one axis and no worse on the other.${unranked ? " One axis holds numbers that order nothing at this n: read the frontier as a sketch." : ""}`)));
 }
 
 function tradeoffSection() {
   if (!plottable.length) return null;
-  const { part, body } = section("tradeoff", "Trade-offs", "What a better number costs. Bars are 95 % intervals; the line joins the settings that nothing beats on both axes.");
+  const { part, body } = section("tradeoff", "Trade-offs", "What a better number costs. Bars are 95 % intervals; the line joins the settings that nothing beats.");
   const controls = h("div", { class: "controls" });
   const chart = h("div", {});
   body.append(controls, chart);
