@@ -27,7 +27,7 @@ from datatools.console import progress
 from datatools.ocr import open_engine
 
 SIZES_PX = (64, 128)
-CHOSEN = "256 px, bicubic"
+REFERENCE = "256 px, bicubic"
 
 
 def candidate(short_side_px: int, kernel: str) -> dict[str, Any]:
@@ -64,14 +64,14 @@ def main(n_each: Annotated[int, typer.Option(help="Pictures of each size and pro
     groups = [(size, profile) for size in SIZES_PX for profile in PROFILES]
     print(f"n = {len(pictures)}, of each size and profile {n_each}; CER % (95 % interval)\n")
     head = ["enlarged to", *(f"{size} px {profile}" for size, profile in groups), "words found %"]
-    print("| " + " | ".join([*head, f"CER minus that of {CHOSEN}", "CPU ms"]) + " |")
+    print("| " + " | ".join([*head, f"CER minus that of {REFERENCE}", "CPU ms"]) + " |")
     print("|" + "---|" * (len(head) + 2))
     for name in readers:
         by_group: dict[tuple[int, str], list[Mistakes]] = defaultdict(list)
         for (size_px, picture), mistake in zip(pictures, found[name], strict=True):
             by_group[size_px, picture.profile].append(mistake)
         row = [name, *(error_rate(by_group[group]) for group in groups), recall(found[name])]
-        row += [paired_difference(found[name], found[CHOSEN]), f"{1000 * cpu_s[name] / len(pictures):.0f}"]
+        row += [paired_difference(found[name], found[REFERENCE]), f"{1000 * cpu_s[name] / len(pictures):.0f}"]
         print("| " + " | ".join(row) + " |")
 
 

@@ -1,133 +1,119 @@
-"""Pictures a second of our readers beside plain loops over the same libraries, on the same cores.
+"""CPU time of our readers beside plain loops over the same libraries.
 
-    python benchmarks/ocr_speed.py --n-each 8 --rounds 3
+    python benchmarks/ocr_speed.py --n-each 8
 
-The loops are what their documentation shows: `RapidOCR()(picture)` and `easyocr.Reader(["en"],
-gpu=False).readtext(picture)`, one process, threads as they choose. Ours are two worker processes of one
-thread each, as `build-catalog --workers 2` starts them. All contenders are loaded and warmed up before, and
-take turns within every round, so that whatever else the machine does falls on all of them. Ratios, not
-rates, are the result.
+The loops are what their documentation shows: `RapidOCR()(picture)` and
+`easyocr.Reader(["en"], gpu=False).readtext(picture)`. Everyone gets one thread and takes turns picture by
+picture, and CPU seconds are counted, so that a busy machine changes no ratio. Two worker processes, which is
+how `build-catalog --workers 2` reads, use two cores at least as well as one loop with two threads does: on
+two cores the ratio of wall times is no smaller.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import defaultdict
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import typer
 from ocr_pictures import SIZES_PX, Mistakes, error_rate, mistakes, paired_difference, pictures_with_text
 
 from datatools.console import progress
-from datatools.ocr import TextLine
+from datatools.ocr import TextLine, open_engine
 from datatools.ocr.engine import Picture
+from eval.statistics import bootstrap_weights, ratio_interval
 
-READERS = ("rapidocr loop", "easyocr loop", "rapidocr", "easyocr")
-N_WORKERS = 2
-_reader: Any = None  # of a worker process
+Read = Callable[[Picture], list[TextLine]]
+PAIRS = (("rapidocr", "RapidOCR() loop"), ("rapidocr", "easyocr loop"), ("easyocr", "easyocr loop"))
 
 
-def main(
-    n_each: Annotated[int, typer.Option(help="Pictures of each size and profile.")] = 8,
-    rounds: Annotated[int, typer.Option(help="How often every contender reads all of them.")] = 3,
-) -> None:
-    """Print seconds, ratios and error rates."""
+def main(n_each: Annotated[int, typer.Option(help="Pictures of each size and profile.")] = 8) -> None:
+    """Print milliseconds, ratios and error rates."""
     pictures = pictures_with_text(n_each)
-    by_size = {size: [p for s, p in pictures if s == size] for size in SIZES_PX}
-    pools = {name: _pool(name) for name in READERS}
-    for pool in pools.values():
-        _read(pool, [picture.image for _, picture in pictures[: 2 * N_WORKERS]])
-    seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
-    found: dict[str, list[Mistakes]] = {}
-    with progress("reading pictures", rounds * len(SIZES_PX) * len(READERS)) as advance:
-        for _ in range(rounds):
-            found = defaultdict(list)
-            for size_px, alike in by_size.items():
-                for name, pool in pools.items():
-                    started = time.perf_counter()
-                    readings = _read(pool, [picture.image for picture in alike])
-                    seconds[name, size_px].append(time.perf_counter() - started)
-                    found[name] += [mistakes(p, lines) for p, lines in zip(alike, readings, strict=True)]
-                    advance()
-    _report(2 * n_each, seconds, found)
+    # easyocr's own loop last of all to be loaded: it leaves torch at one thread for both
+    readers = {"rapidocr": ours("rapidocr"), "RapidOCR() loop": rapidocr_loop()}
+    readers |= {"easyocr": ours("easyocr"), "easyocr loop": easyocr_loop()}
+    for read in readers.values():
+        read(pictures[0][1].image)
+    cpu_s: dict[str, list[float]] = defaultdict(list)
+    found: dict[str, list[Mistakes]] = defaultdict(list)
+    with progress("reading pictures", len(pictures)) as advance:
+        for _, picture in pictures:
+            for name, read in readers.items():
+                started = time.process_time()
+                lines = read(picture.image)
+                cpu_s[name].append(time.process_time() - started)
+                found[name].append(mistakes(picture, lines))
+            advance()
+    sizes = np.array([size for size, _ in pictures])
+    print_table({name: np.array(spent) for name, spent in cpu_s.items()}, found, sizes)
 
 
-def _report(n: int, seconds: dict[tuple[str, int], list[float]], found: dict[str, list[Mistakes]]) -> None:
-    print(f"n = {n} pictures of each size; pictures/s, median over rounds")
-    for name in READERS:
-        rates = [f"{n / statistics.median(seconds[name, size]):.1f}" for size in SIZES_PX]
-        print(f"| {name} | " + " | ".join(rates) + f" | CER {error_rate(found[name])} |")
-    print("times as fast (lowest to highest round)")
-    for ours, theirs in (
-        ("rapidocr", "rapidocr loop"),
-        ("rapidocr", "easyocr loop"),
-        ("easyocr", "easyocr loop"),
-    ):
-        cells = []
-        for sizes in (*([size] for size in SIZES_PX), SIZES_PX):
-            ratios = _ratios(seconds, ours, theirs, sizes)
-            cells.append(f"{statistics.median(ratios):.1f} ({min(ratios):.1f}-{max(ratios):.1f})")
-        difference = paired_difference(found[ours], found[theirs])
-        print(f"| {ours} / {theirs} | " + " | ".join(cells) + f" | CER {difference} |")
+def print_table(
+    cpu_s: dict[str, npt.NDArray[np.float64]], found: dict[str, list[Mistakes]], sizes: npt.NDArray[np.int64]
+) -> None:
+    """CPU milliseconds a picture and CER of each reader, then how many times as fast ours are."""
+    print(f"n = {len(sizes)}, {len(sizes) // len(SIZES_PX)} of each size; 95 % intervals over pictures\n")
+    print("| CPU ms a picture | " + " | ".join(f"{size} px" for size in SIZES_PX) + " | CER % |")
+    print("|" + "---|" * (len(SIZES_PX) + 2))
+    for name, spent in cpu_s.items():
+        cells = [f"{1000 * spent[sizes == size].mean():.0f}" for size in SIZES_PX]
+        print(f"| {name} | " + " | ".join(cells) + f" | {error_rate(found[name])} |")
+    print("\n| times as fast | " + " | ".join(f"{size} px" for size in SIZES_PX) + " | all | CER, points |")
+    print("|" + "---|" * (len(SIZES_PX) + 3))
+    for name, loop in PAIRS:
+        cells = [ratio(cpu_s[loop][sizes == size], cpu_s[name][sizes == size]) for size in SIZES_PX]
+        cells.append(ratio(cpu_s[loop], cpu_s[name]))
+        print(
+            f"| {name} / {loop} | " + " | ".join([*cells, paired_difference(found[name], found[loop])]) + " |"
+        )
 
 
-def _ratios(seconds: dict[tuple[str, int], list[float]], ours: str, theirs: str, sizes: Any) -> list[float]:
-    """Per round, how many times as long `theirs` took over some sizes together."""
-    ours_s, theirs_s = (np.sum([seconds[name, size] for size in sizes], axis=0) for name in (ours, theirs))
-    return [float(ratio) for ratio in theirs_s / ours_s]
+def ratio(theirs_s: npt.NDArray[np.float64], ours_s: npt.NDArray[np.float64]) -> str:
+    """How many times as much CPU time theirs took, with its interval."""
+    interval = ratio_interval(theirs_s, ours_s, bootstrap_weights(len(ours_s)))
+    times = f"{theirs_s.sum() / ours_s.sum():.1f}"
+    return times if interval is None else f"{times} ({interval.low:.1f}-{interval.high:.1f})"
 
 
-def _pool(name: str) -> tuple[ProcessPoolExecutor, int]:
-    n_workers = 1 if name.endswith("loop") else N_WORKERS
-    context = get_context("spawn")
-    return ProcessPoolExecutor(n_workers, context, _open, (name,)), n_workers
+def ours(name: str) -> Read:
+    """One of our readers."""
+    reader = open_engine(name)
+    return lambda picture: reader.read([picture])[0]
 
 
-def _read(pool: tuple[ProcessPoolExecutor, int], images: list[Picture]) -> list[list[TextLine]]:
-    executor, n_workers = pool
-    if n_workers == 1:
-        return executor.submit(_read_here, images).result()
-    # a few pictures at a time, as the workers of build-catalog get them
-    chunks = [images[start : start + 4] for start in range(0, len(images), 4)]
-    return [lines for chunk in executor.map(_read_here, chunks) for lines in chunk]
+def rapidocr_loop() -> Read:
+    """RapidOCR as it comes, but for the number of threads and its messages."""
+    from rapidocr import RapidOCR
 
+    threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
+    reader = RapidOCR(params={"Global.log_level": "error", **threads})
 
-def _open(name: str) -> None:
-    global _reader
-    if name == "rapidocr loop":
-        from rapidocr import RapidOCR
-
-        _reader = RapidOCR(params={"Global.log_level": "error"})
-    elif name == "easyocr loop":
-        import easyocr
-        import easyocr_en_models
-
-        folder = easyocr_en_models.model_dir()
-        _reader = easyocr.Reader(["en"], gpu=False, model_storage_directory=folder, verbose=False)
-    else:
-        from datatools.ocr import open_engine
-
-        _reader = open_engine(name)
-
-
-def _read_here(images: list[Picture]) -> list[list[TextLine]]:
-    if hasattr(_reader, "read"):
-        return list(_reader.read(images))
-    if hasattr(_reader, "readtext"):
-        return [[_line(*found) for found in _reader.readtext(image)] for image in images]
-    readings = []
-    for image in images:
-        found = _reader(image[:, :, ::-1])
+    def read(picture: Picture) -> list[TextLine]:
+        found = reader(picture[:, :, ::-1])
         boxes = [] if found.boxes is None else zip(found.boxes, found.txts, found.scores, strict=True)
-        readings.append([_line(*one) for one in boxes])
-    return readings
+        return [line(*one) for one in boxes]
+
+    return read
 
 
-def _line(corners: Any, text: str, confidence: float) -> TextLine:
+def easyocr_loop() -> Read:
+    """EasyOCR as it comes, but for the number of threads and where its weights lie."""
+    import easyocr
+    import easyocr_en_models
+    import torch
+
+    folder = easyocr_en_models.model_dir()
+    reader = easyocr.Reader(["en"], gpu=False, model_storage_directory=folder, verbose=False)
+    torch.set_num_threads(1)
+    return lambda picture: [line(*found) for found in reader.readtext(picture)]
+
+
+def line(corners: Any, text: str, confidence: float) -> TextLine:
+    """A library's answer as a text line."""
     return TextLine(tuple((float(x), float(y)) for x, y in corners), text, float(confidence))
 
 

@@ -25,13 +25,14 @@ class EnlargeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    short_side_px: int = 256
+    short_side_px: int = 192
     """Enlarge until the short side has at least this many pixels; 1 leaves every picture as it is."""
 
-    max_factor: int = 4
+    max_factor: int = 8
     """Never enlarge by more than this: beyond it there is nothing more to see."""
 
-    kernel: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "lanczos"
+    kernel: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    """How pixels in between are found."""
 
 
 def enlargement_factor(size_px: tuple[int, int], settings: EnlargeSettings) -> int:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from datatools.errors import InputError
 from datatools.ocr import EnlargeSettings, enlarge, open_engine
-from datatools.ocr.engine import Picture
+from datatools.ocr.engine import Picture, polygon_from
+from datatools.ocr.enlarge import enlargement_factor
 
 
 def written(text: str, size_px: tuple[int, int], at: tuple[int, int], height_px: int) -> Picture:
@@ -32,6 +40,54 @@ def test_rapidocr_reads_and_places_a_word(size_px: tuple[int, int]) -> None:
     assert max(ys) - min(ys) < 40 and max(xs) <= size_px[0] and max(ys) <= size_px[1]
 
 
+def test_a_reading_does_not_depend_on_its_neighbours() -> None:
+    reader = open_engine("rapidocr")
+    pictures = [written(text, (160, 64), (6, 20), 18) for text in ("green", "a longer line", "77")]
+    assert reader.read(pictures) == [reader.read([picture])[0] for picture in pictures]
+
+
+def test_identity_of_a_reader_names_weights_and_settings_but_no_threads() -> None:
+    one = open_engine("rapidocr")
+    other = open_engine("rapidocr", n_threads=2, enlarge={"short_side_px": 512})
+    assert one.weights_digest == other.weights_digest
+    assert re.fullmatch(r"[0-9a-f]{64}", one.weights_digest)
+    assert json.loads(json.dumps(other.settings))["enlarge"]["short_side_px"] == 512
+    assert "n_threads" not in one.settings and one.settings != other.settings
+
+
+def test_weights_that_are_missing_name_what_brings_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rapidocr.py").write_text("")
+    found = importlib.machinery.ModuleSpec("rapidocr", None, origin=str(tmp_path / "rapidocr.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    with pytest.raises(InputError, match=r"PP-OCRv6_det_small.onnx") as caught:
+        open_engine("rapidocr")
+    assert "rapidocr>=3.10" in (caught.value.remedy or "")
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 700), st.floats(-50, 700)), min_size=4, max_size=4),
+    st.integers(1, 8),
+)
+def test_polygons_are_scaled_back_and_clipped(points: list[tuple[float, float]], scale: int) -> None:
+    polygon = polygon_from(points, scale, (64, 48))
+    for (x, y), (given_x, given_y) in zip(polygon, points, strict=True):
+        assert x == pytest.approx(min(max(given_x / scale, 0), 64), abs=0.01)
+        assert y == pytest.approx(min(max(given_y / scale, 0), 48), abs=0.01)
+
+
+@given(st.tuples(st.integers(1, 600), st.integers(1, 600)), st.integers(1, 512), st.integers(1, 8))
+def test_the_factor_reaches_the_short_side_or_its_limit(
+    size_px: tuple[int, int], short_side_px: int, max_factor: int
+) -> None:
+    settings = EnlargeSettings(short_side_px=short_side_px, max_factor=max_factor)
+    factor = enlargement_factor(size_px, settings)
+    assert 1 <= factor <= max_factor
+    assert factor == max_factor or min(size_px) * factor >= short_side_px
+    assert factor == 1 or min(size_px) * (factor - 1) < short_side_px
+
+
 def test_an_empty_picture_has_no_lines() -> None:
     blank = np.full((48, 48, 3), 200, np.uint8)
     assert open_engine("rapidocr").read([blank, blank]) == [[], []]
@@ -40,7 +96,7 @@ def test_an_empty_picture_has_no_lines() -> None:
 def test_enlarge_is_a_whole_factor_and_leaves_large_pictures_alone() -> None:
     small = np.random.default_rng(0).integers(0, 256, (64, 100, 3), np.uint8)
     larger, factor = enlarge(small)
-    assert factor == 4 and larger.shape == (256, 400, 3)
+    assert factor == 3 and larger.shape == (192, 300, 3)
     large = np.zeros((300, 400, 3), np.uint8)
     assert enlarge(large)[0] is large
     assert enlarge(small, EnlargeSettings(short_side_px=1))[0] is small
