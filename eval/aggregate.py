@@ -10,6 +10,8 @@ import pandas as pd
 
 from eval.board import Score
 from eval.metrics import TEXT_METRICS, TextMetric
+from eval.normalise import Normaliser
+from eval.prompt_scores import score_prompts
 from eval.statistics import bootstrap_weights, cluster_sums, mean_interval, ratio_interval
 
 __all__ = ["score_text_metric", "score_texts"]
@@ -29,7 +31,7 @@ class _Population:
     weights: npt.NDArray[np.float64]
 
 
-def score_texts(counts: pd.DataFrame) -> dict[str, Score]:
+def score_texts(counts: pd.DataFrame, normaliser: Normaliser = "ci") -> dict[str, Score]:
     """Every text metric of one setting.
 
     Args:
@@ -37,10 +39,12 @@ def score_texts(counts: pd.DataFrame) -> dict[str, Score]:
             picture is a row whose `reading` is None.
     """
     is_empty = counts["txt"].str.strip() == ""
-    populations = {"text": _population(counts[~is_empty]), "empty": _population(counts[is_empty])}
-    return {
+    with_text = counts[~is_empty]
+    populations = {"text": _population(with_text), "empty": _population(counts[is_empty])}
+    scores = {
         metric.info.id: score_text_metric(metric, populations[metric.population]) for metric in TEXT_METRICS
     }
+    return scores if with_text.empty else scores | score_prompts(with_text, scores, normaliser)
 
 
 def score_text_metric(metric: TextMetric, population: _Population | None) -> Score:

@@ -14,7 +14,7 @@ from eval.board import Board, BoardRow, MetricInfo, Score
 from eval.board_calibration import calibrated_row, ceiling_counts, load_calibrations
 from eval.board_samples import load_samples
 from eval.counts import count_pictures, load_counts
-from eval.metrics import OTHER_METRICS, TEXT_METRICS
+from eval.metrics import OTHER_METRICS, all_metrics
 from eval.panels import confusions, em_by_length
 from eval.ranked_rows import rank_rows
 from eval.store import Store
@@ -102,8 +102,7 @@ def _scores(store: Store) -> dict[tuple[str, str], dict[str, Score]]:
 def _metrics(rows: Sequence[BoardRow]) -> list[MetricInfo]:
     """Every metric that some row has an entry for, valued or not, in the order of the registry."""
     present = {metric for row in rows for metric in row.scores}
-    every = [metric.info for metric in TEXT_METRICS] + list(OTHER_METRICS)
-    return [info for info in every if info.id in present]
+    return [info for info in all_metrics() if info.id in present]
 
 
 def _provenance(store: Store, protocols: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,16 @@ import pandas as pd
 
 from eval.board import MetricInfo
 
-__all__ = ["HEADLINE", "OTHER_METRICS", "TEXT_METRICS", "TextMetric", "metric_info"]
+__all__ = [
+    "HEADLINE",
+    "OTHER_METRICS",
+    "PROMPT_METRICS",
+    "SHARE",
+    "TEXT_METRICS",
+    "TextMetric",
+    "all_metrics",
+    "metric_info",
+]
 
 Column = Callable[[pd.DataFrame], "pd.Series[float] | npt.NDArray[np.float64]"]
 
@@ -231,6 +240,18 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
     ),
 )
 
+PROMPT_METRICS: tuple[MetricInfo, ...] = (
+    _info("em_at_4", "EM@4", "up", "Chance that one of 4 pictures of a prompt is right.", "Chen 2021"),
+    _info("em_at_8", "EM@8", "up", "Chance that one of 8 pictures of a prompt is right.", "Chen 2021"),
+    _info("ned_chance", "NED by chance", "down", "NED of readings with other prompts' texts.", _OURS),
+    _info("ned_adj", "NED adjusted", "up", "NED above chance, over 1 - chance.", _OURS),
+    _info("p_char", "p per character", "up", "p of EM = p^length, most likely.", _OURS),
+    MetricInfo(
+        "length_50", "length at 50 %", True, "characters", "Length at which EM falls to one half.", _OURS
+    ),
+)
+"""Text metrics over prompts (`eval.prompt_scores`), under the same protocol."""
+
 OTHER_METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "em_rel", "EM / ceiling", True, SHARE, "EM over what the reader reads of typeset text.", _OURS
@@ -273,7 +294,11 @@ OTHER_METRICS: tuple[MetricInfo, ...] = (
 )
 
 
+def all_metrics() -> list[MetricInfo]:
+    """Every metric there is, in the order in which reports show them."""
+    return [text.info for text in TEXT_METRICS] + list(PROMPT_METRICS) + list(OTHER_METRICS)
+
+
 def metric_info(metric: str) -> MetricInfo | None:
     """The registry entry of a metric, None when there is no such metric."""
-    known = [text.info for text in TEXT_METRICS] + list(OTHER_METRICS)
-    return next((info for info in known if info.id == metric), None)
+    return next((info for info in all_metrics() if info.id == metric), None)

@@ -39,7 +39,7 @@ def score_again(store: Store, setting_ids: Sequence[str], protocol: Protocol) ->
     count_texts(store, protocol, setting_ids)
     counts = load_counts(store, setting_ids, protocol.id)
     for setting_id, frame in counts.groupby("setting_id", sort=False):
-        _keep(store, str(setting_id), protocol.id, score_texts(frame))
+        _keep(store, str(setting_id), protocol.id, score_texts(frame, protocol.normaliser))
 
 
 def _keep(store: Store, setting_id: str, protocol_id: str, scores: Mapping[str, Score]) -> None:

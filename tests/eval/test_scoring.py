@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.aggregate import score_texts
-from eval.metrics import OTHER_METRICS, TEXT_METRICS, metric_info
+from eval.metrics import all_metrics, metric_info
 from eval.pair_counts import PairCounts, count_pair, missing_counts
 from eval.panels import count_confusions
+from eval.prompt_scores import em_at_k
 from eval.protocol import Protocol
 from eval.reading import read_pictures
 from eval.scoring import score_again
@@ -26,7 +27,7 @@ WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_si
 
 
 def test_every_metric_has_one_entry() -> None:
-    ids = [metric.info.id for metric in TEXT_METRICS] + [info.id for info in OTHER_METRICS]
+    ids = [info.id for info in all_metrics()]
     assert len(ids) == len(set(ids))
     info = metric_info("cer")
     assert info is not None
@@ -162,6 +163,35 @@ def test_a_reader_that_fails_on_one_picture_reads_the_others(tmp_path: Path) -> 
 def test_confusions_name_what_was_taken_for_what() -> None:
     found = dict(count_confusions([("sign", "sigm"), ("sun", "sum"), ("on", "oon"), ("it", "t")]))
     assert found == {("n", "m"): 2, ("", "o"): 1, ("i", ""): 1}
+
+
+@pytest.mark.parametrize(
+    ("n", "n_right", "k", "expected"), [(4, 0, 4, 0), (4, 1, 4, 1), (8, 2, 4, 1 - 15 / 70)]
+)
+def test_em_at_k_is_the_chance_of_a_right_one_among_k(n: int, n_right: int, k: int, expected: float) -> None:
+    assert em_at_k(n, n_right, k) == pytest.approx(expected)
+
+
+def test_readings_that_say_anything_have_a_chance_level() -> None:
+    pairs = [(word, word) for word in ("stone", "stare", "store", "shore")]
+    scores = score_texts(counts_of(pairs))
+    assert 0.4 < value(scores, "ned_chance") < 0.9
+    assert value(scores, "ned_adj") == pytest.approx(1)
+    assert scores["em_at_4"].reason == "no prompt has 4 pictures"
+
+
+def test_capacity_is_found_where_it_was_put() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 30, 3000)
+    pairs = [("a" * n, "a" * n if rng.random() < 0.95**n else "b" * n) for n in lengths]
+    scores = score_texts(counts_of(pairs))
+    assert value(scores, "p_char") == pytest.approx(0.95, abs=0.005)
+    odds = np.exp((12 - lengths) / 3)
+    falling = [
+        ("a" * n, "a" * n if rng.random() < o / (1 + o) else "b" * n)
+        for n, o in zip(lengths, odds, strict=True)
+    ]
+    assert value(score_texts(counts_of(falling)), "length_50") == pytest.approx(12, abs=0.6)
 
 
 def counts_of(pairs: list[tuple[str, str]]) -> pd.DataFrame:

@@ -1,0 +1,114 @@
+"""Text scores that are no quotient of sums: best of k, NED by chance, and how long a text may be."""
+
+from __future__ import annotations
+
+from math import comb, log
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.optimize import minimize, minimize_scalar
+
+from eval.board import Score
+from eval.normalise import Normaliser
+from eval.statistics import Floats, bootstrap_weights, ratio_interval, wilson
+from eval.text_metrics import ned
+
+__all__ = ["em_at_k", "score_prompts"]
+
+KS = (4, 8)
+_N_SHIFTS = 4
+
+
+def score_prompts(frame: pd.DataFrame, scores: dict[str, Score], normaliser: Normaliser) -> dict[str, Score]:
+    """Scores over prompts of one setting.
+
+    Args:
+        frame: counts of the pictures whose target has text, with `txt` and `reading`.
+        scores: the setting's other scores; NED is corrected for chance.
+    """
+    found = {f"em_at_{k}": _em_at(frame, k) for k in KS}
+    found |= _against_chance(frame, scores["ned"], normaliser)
+    return found | _capacity(frame)
+
+
+def em_at_k(n: int, n_right: int, k: int) -> float:
+    """Chance that k of n pictures hold a right one: 1 - C(n-c, k) / C(n, k) (Chen et al. 2021, eq. 1)."""
+    return 1 - comb(n - n_right, k) / comb(n, k)
+
+
+def _em_at(frame: pd.DataFrame, k: int) -> Score:
+    prompts = frame.groupby("prompt_id", sort=True)["em_ci"].agg(["size", "sum"])
+    enough = prompts[prompts["size"] >= k]
+    if enough.empty:
+        return Score(None, reason=f"no prompt has {k} pictures", ranked=False)
+    values = np.array([em_at_k(int(n), int(c), k) for n, c in enough.itertuples(index=False)])
+    n = int(enough["size"].sum())
+    if values.mean() in (0.0, 1.0):
+        interval = wilson(float(values.sum()), len(values))
+    else:
+        found = ratio_interval(values, np.ones(len(values)), bootstrap_weights(len(values)))
+        if found is None:
+            return Score(float(values.mean()), n=n, n_expected=n)
+        interval = found
+    return Score(float(values.mean()), interval.low, interval.high, n, n)
+
+
+def _against_chance(frame: pd.DataFrame, own: Score, normaliser: Normaliser) -> dict[str, Score]:
+    """NED of readings with the targets of other prompts, and NED corrected for it."""
+    targets = frame.groupby("prompt_id", sort=True)["txt"].first()
+    if len(targets) < 2 or own.value is None:
+        missing = Score(None, reason="needs two prompts with text", ranked=False)
+        return {"ned_chance": missing, "ned_adj": missing}
+    codes, names = pd.factorize(frame["prompt_id"], sort=True)
+    texts = targets.loc[names].tolist()
+    # Whole turns of the list of prompts: every mismatch is with another prompt, and nothing is drawn.
+    shifts = sorted({1 + i * (len(texts) - 1) // _N_SHIFTS for i in range(_N_SHIFTS)})
+    values = [
+        ned(texts[(code + shift) % len(texts)], reading if isinstance(reading, str) else "", normaliser)
+        for shift in shifts
+        for code, reading in zip(codes, frame["reading"], strict=True)
+    ]
+    chance = float(np.mean(values))
+    n = own.n_expected
+    if chance == 1:
+        return {"ned_chance": Score(chance, n=n, n_expected=n), "ned_adj": Score(None, reason="chance is 1")}
+    low, high = (None if end is None else (end - chance) / (1 - chance) for end in (own.low, own.high))
+    adjusted = Score((own.value - chance) / (1 - chance), low, high, own.n, own.n_expected)
+    return {"ned_chance": Score(chance, n=n, n_expected=n), "ned_adj": adjusted}
+
+
+def _capacity(frame: pd.DataFrame) -> dict[str, Score]:
+    """p_char: p of EM = p^length. length_50: where a logistic curve of EM over length crosses one half."""
+    lengths, right = frame["n_target"].to_numpy(float), frame["em_ci"].to_numpy(float)
+    n = len(frame)
+    if right.min() == right.max():
+        missing = Score(None, n=n, n_expected=n, reason="EM is the same for every picture", ranked=False)
+        return {"p_char": missing, "length_50": missing}
+    p_char = minimize_scalar(_power_loss, bounds=(1e-6, 1 - 1e-9), args=(lengths, right), method="bounded").x
+    middle, spread = lengths.mean(), max(lengths.std(), 1e-9)
+    start = np.array([log(right.mean() / (1 - right.mean())), 0.0])
+    level, slope = minimize(_logistic_loss, start, args=((lengths - middle) / spread, right)).x
+    crossing = middle - spread * level / slope if slope < -1e-3 else np.nan
+    inside = lengths.min() <= crossing <= lengths.max()
+    reason = "EM does not cross one half within the lengths that were asked for"
+    return {
+        "p_char": Score(float(p_char), n=n, n_expected=n),
+        "length_50": Score(float(crossing), n=n, n_expected=n)
+        if inside
+        else Score(None, reason=reason, ranked=False),
+    }
+
+
+def _power_loss(p: float, lengths: Floats, right: Floats) -> float:
+    """Negative log likelihood of EM = p^length."""
+    log_right = lengths * log(p)
+    return float(-(right * log_right + (1 - right) * np.log1p(-np.exp(log_right))).sum())
+
+
+def _logistic_loss(
+    parameters: npt.NDArray[np.float64], x: npt.NDArray[np.float64], right: npt.NDArray[np.float64]
+) -> float:
+    """Negative log likelihood of a logistic curve, with a whisper of ridge against separated data."""
+    logits = parameters[0] + parameters[1] * x
+    return float((np.logaddexp(0, logits) - right * logits).sum() + 1e-3 * parameters[1] ** 2)
