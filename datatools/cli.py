@@ -20,6 +20,7 @@ from datatools.flags import OptionalValues, flags
 from datatools.gallery import write_gallery
 from datatools.importing import Sources, import_sidecars
 from datatools.listing import csv_lines, jsonl_lines, table_lines
+from datatools.pack import pack_catalog
 from datatools.stats import catalog_stats, draw_stats
 from datatools.summary import tell_imported, tell_report
 from datatools.synth import PROFILES, SynthOptions, make_pictures
@@ -244,6 +245,24 @@ def export_command(
     with open_catalog(catalog) as opened:
         report = export_catalog(opened, out, form, drop_duplicates=drop_duplicates, shard_pictures=shard)
     messages.print(f"{report.n_written} pictures are in {out}", markup=False)
+    if report.failures:
+        print_causes("Pictures that were left out", report.failures)
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command("pack")
+def pack_command(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    catalog: CatalogFile,
+    short_edge: Annotated[int, typer.Option(min=8, metavar="PX", help="Shorter edge of a packed picture.")],
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="One picture of each group of near duplicates.")
+    ] = False,
+) -> None:
+    """Shrink all pictures once, with a catalog of their own to train from."""
+    with open_catalog(catalog) as opened:
+        report = pack_catalog(opened, out, short_edge, drop_duplicates=drop_duplicates)
+    messages.print(f"{report.n_written} pictures and catalog.duckdb are in {out}", markup=False)
     if report.failures:
         print_causes("Pictures that were left out", report.failures)
         raise typer.Exit(EXIT_SOME_FAILED)

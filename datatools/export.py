@@ -28,7 +28,7 @@ from datatools.keys import stem_of
 from datatools.records import Record, read_records
 from datatools.sources import fetch
 
-__all__ = ["ExportFormat", "ExportReport", "export_catalog"]
+__all__ = ["ExportFormat", "ExportReport", "export_catalog", "new_folder", "with_bytes"]
 
 ExportFormat = Literal["parquet", "webdataset", "huggingface", "fork"]
 
@@ -106,7 +106,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _with_bytes(records: Iterable[Record], report: ExportReport) -> Iterator[tuple[Record, bytes]]:
+def with_bytes(records: Iterable[Record], report: ExportReport) -> Iterator[tuple[Record, bytes]]:
     """Records with their pictures; what is gone or no longer what was catalogued is counted and left out."""
     for record in records:
         try:
@@ -149,7 +149,7 @@ def _write_parquet(folder: Path, records: Iterator[Record], report: ExportReport
 
 def _write_webdataset(folder: Path, records: Iterator[Record], report: ExportReport, n_shard: int) -> None:
     """Shards NNNNNN.tar of NNNNNNNNN.png|jpg|…, .txt and .json; numbers, so that no name can go astray."""
-    samples = _with_bytes(records, report)
+    samples = with_bytes(records, report)
     number = 0
     for shard in _counter():
         chunk = list(islice(samples, n_shard))
@@ -188,7 +188,7 @@ def _write_huggingface(folder: Path, records: Iterator[Record], report: ExportRe
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     schema = pa.schema([image, *_SCHEMA], metadata=metadata)
     (folder / "data").mkdir()
-    samples = _with_bytes(records, report)
+    samples = with_bytes(records, report)
     for shard in _counter():
         rows = [
             {"image": {"bytes": data, "path": record.key}, **record.facts()}
@@ -218,7 +218,7 @@ def _write_fork(folder: Path, records: Iterator[Record], report: ExportReport) -
     pictures.mkdir()
     taken: set[str] = set()
     sidecars: dict[str, dict[str, Any]] = {"safeboxes.jsonl": {}, "px_scales.jsonl": {}, "capts.json": {}}
-    for record, data in _with_bytes(records, report):
+    for record, data in with_bytes(records, report):
         stem = _free_stem(record.key, taken)
         extension = _extension(record.key)
         if extension not in ("jpg", "jpeg", "png", "gif") or not is_plain(data):
