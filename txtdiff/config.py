@@ -61,6 +61,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "data.low_res.blur_kernel_px must be odd"
     if data.catalog is not None and data.folder is not None:
         yield "data.catalog and data.folder are both given; training reads one of them"
+    if model.text is not None and model.text.tokenizer != "char":
+        yield 'model.text.tokenizer: training knows the built-in characters only, "char"'
     if config.model.n_classes is not None:
         yield "model.n_classes: a catalog knows no classes, so a model with classes cannot be trained here"
 

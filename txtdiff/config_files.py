@@ -7,6 +7,7 @@ off although its default is on is written as "none".
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import types
 import typing
@@ -40,6 +41,7 @@ Layer = Mapping[str, Any]
 
 _ENVIRONMENT = "TXTDIFF_"
 _CONFIG_LIMIT_BYTES = 1_000_000
+_WORDS = re.compile(r"[\w.:/-]+(,[\w.:/-]+)+")
 
 
 def make_config(*layers: Layer) -> RunConfig:
@@ -164,8 +166,7 @@ def _parse_value(text: str) -> Any:
             continue
         if set(parsed) == {"value"}:
             return parsed["value"]
-    words = [word.strip() for word in text.split(",")]
-    return words if len(words) > 1 else text
+    return text.split(",") if _WORDS.fullmatch(text) else text
 
 
 def _with_none(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from txtdiff.training.loss_curve import draw_loss_curve
 from txtdiff.training.metrics import MetricLog, averages_of
 from txtdiff.training.optimizer import rate_factor
 from txtdiff.training.state import TrainingState, save_state
+from txtdiff.training.trackers import Track, open_trackers
+from txtdiff.training.upload import upload
 
 __all__ = ["Watch", "open_watch"]
 
@@ -36,6 +38,7 @@ class Watch:
     metrics: MetricLog | None
     speed: MetricLog | None
     grid: Grid | None
+    trackers: list[Track] = field(default_factory=list)
     note: str = ""
     """What the progress bar shows."""
     _since: tuple[float, int] = field(default_factory=lambda: (time.monotonic(), 0))
@@ -84,7 +87,10 @@ class Watch:
         config = state.config
         # The rate of the step just made, which began a batch ago.
         factor = rate_factor(state.images - config.data.batch_size, config.data.batch_size, config.optim)
-        self.metrics.write({"images": state.images, "lr": config.optim.lr * factor, **values})
+        line = {"images": state.images, "lr": config.optim.lr * factor, **values}
+        self.metrics.write(line)
+        for track in self.trackers:
+            track(line)
         self.note = f"loss {values['loss']:.4f}"
         now, (then, images) = time.monotonic(), self._since
         rate = (state.images - images) / max(now - then, 1e-9)
@@ -99,12 +105,14 @@ class Watch:
             return
         self.metrics.sync()
         try:
-            save_state(self.state, self.out)
+            checkpoint = save_state(self.state, self.out)
         except OSError as error:
             raise InputError(
                 f"the checkpoint cannot be written to {self.out}: {error.strerror}",
                 "Earlier checkpoints are whole. Make room and run the same command again.",
             ) from error
+        if self.state.config.run.upload is not None and not upload(checkpoint, self.state.config.run.upload):
+            self.state.failures["checkpoint not uploaded"] += 1
         if self.state.config.run.keep_checkpoints is not None:
             remove_old_checkpoints(self.out, self.state.config.run.keep_checkpoints)
         draw_loss_curve(self.metrics.path, self.out / "loss.png")
@@ -123,8 +131,10 @@ def open_watch(state: TrainingState, out: Path, rows: Rows, ranks: Ranks) -> Ite
         MetricLog(out / "speed.jsonl", state.images),
     )
     grid = prepare_grid(rows, state.config) if state.config.run.grid_pictures else None
+    since = (time.monotonic(), state.images)
     try:
-        yield Watch(state, out, ranks, metrics, speed, grid, _since=(time.monotonic(), state.images))
+        with open_trackers(state.config, out) as trackers:
+            yield Watch(state, out, ranks, metrics, speed, grid, trackers, _since=since)
     finally:
         metrics.close()
         speed.close()
