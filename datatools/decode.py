@@ -8,6 +8,7 @@ everywhere.
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal, get_args
@@ -42,6 +43,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Formats that are opened. The list is short because every further decoder is further attack surface."""
 
 _MAX_DETAIL = 200
+
+# Pillow warns, on stderr, about headers that our own limit is about to refuse.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
