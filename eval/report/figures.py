@@ -1,0 +1,199 @@
+"""Plots of a board as SVG and PNG files, for papers: the trade-off, EM by length, the sampler grid."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from datatools.atomic import write_bytes_atomic
+from datatools.errors import InputError
+from eval.board import Board, BoardRow, LengthBin
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["FigureFormat", "frontier", "write_figures"]
+
+FigureFormat = Literal["svg", "png"]
+
+# Okabe and Ito 2008: told apart by every common kind of colour vision; the marker says it once more.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#B8619A", "#B58900", "#3AA0D8", "#555F6B")
+MARKERS = ("o", "s", "D", "^", "X", "v", "P")
+STYLE: Any = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "savefig.bbox": "tight",
+    "svg.hashsalt": "txtdiff",  # ids inside the file follow from its content: same board, same bytes
+    "text.parse_math": False,  # a label is a stranger's text and may hold a dollar sign
+}
+WIDTH_IN, HEIGHT_IN = 3.4, 2.6  # one column of a paper
+MAX_LINES = 4
+
+
+def write_figures(board: Board, folder: Path, formats: Sequence[FigureFormat] = ("svg", "png")) -> list[Path]:
+    """Write `tradeoff`, `lengths` and `grid` in each format; what the board has no numbers for is left out.
+
+    The same board gives the same SVG bytes. PNG files have 300 dots an inch.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError("plots need matplotlib", "Install it: pip install 'txtdiff[plots]'.") from error
+    with matplotlib.rc_context(STYLE):
+        figures = {"tradeoff": _tradeoff(board), "lengths": _lengths(board), "grid": _grid(board)}
+        return [
+            _write(figure, folder / f"{name}.{suffix}", suffix)
+            for name, figure in figures.items()
+            if figure is not None
+            for suffix in formats
+        ]
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (cost, gain) points with no other at most as costly and at least as good, cheapest first."""
+    best = [
+        (x, y)
+        for x, y in set(points)
+        if not any(cost <= x and gain >= y and (cost, gain) != (x, y) for cost, gain in points)
+    ]
+    return sorted(best)
+
+
+def _write(figure: Figure, path: Path, suffix: FigureFormat) -> Path:
+    file = io.BytesIO()
+    metadata = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}[suffix]
+    figure.savefig(file, format=suffix, dpi=300, metadata=metadata)
+    write_bytes_atomic(path, file.getvalue())
+    return path
+
+
+def _new(label_x: str, label_y: str) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN))
+    axes = figure.subplots()
+    axes.set(xlabel=label_x, ylabel=label_y)
+    return figure, axes
+
+
+def _tradeoff(board: Board) -> Figure | None:
+    """EM against seconds for a picture, with intervals and the frontier."""
+    rows = [row for row in _main_rows(board) if row.seconds_per_picture and _em(row) is not None]
+    if not rows:
+        return None
+    figure, axes = _new("seconds for a picture", "EM, %")
+    _plain_log_axis(axes)
+    samplers = list(dict.fromkeys(str(row.spec.get("sampler", "other")) for row in rows))
+    for i, sampler in enumerate(samplers):
+        mine = [row for row in rows if str(row.spec.get("sampler", "other")) == sampler]
+        x = [row.seconds_per_picture or 0.0 for row in mine]
+        y = [100 * (_em(row) or 0.0) for row in mine]
+        look: dict[str, Any] = {"color": COLOURS[i % 7], "marker": MARKERS[i % 7], "linestyle": "none"}
+        axes.errorbar(x, y, yerr=_errors(mine), label=sampler, markersize=4, elinewidth=0.6, **look)
+    front = frontier([(row.seconds_per_picture or 0.0, 100 * (_em(row) or 0.0)) for row in rows])
+    axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.8, alpha=0.6)
+    axes.legend(fontsize=7)
+    return figure
+
+
+def _plain_log_axis(axes: Axes) -> None:
+    """A logarithmic axis labelled 0.5, 1, 2: powers of ten as formulas are no good for seconds."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _lengths(board: Board) -> Figure | None:
+    """EM by characters asked for: the best rows, and what the reader reads of typeset text."""
+    known = [row for row in _main_rows(board) if board.em_by_length.get(row.setting_id)][:MAX_LINES]
+    if not known:
+        return None
+    figure, axes = _new("characters in the text", "EM, %")
+    for i, row in enumerate(known):
+        bins = board.em_by_length[row.setting_id]
+        look: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 3, "linewidth": 1.1}
+        axes.plot(_middles(bins), [100 * b.em for b in bins], label=row.label, **look)
+        low, high = [100 * b.low for b in bins], [100 * b.high for b in bins]
+        axes.fill_between(_middles(bins), low, high, color=COLOURS[i], alpha=0.12, linewidth=0)
+    ceiling = board.em_by_length.get("ceiling", [])
+    if ceiling:
+        em = [100 * b.em for b in ceiling]
+        axes.plot(_middles(ceiling), em, "k--", linewidth=0.9, label="reader's ceiling")
+    axes.set_ylim(0, 101)
+    axes.legend(fontsize=6)
+    return figure
+
+
+def _grid(board: Board) -> Figure | None:
+    """EM by steps and text guidance, a panel for each sampler."""
+    cells: dict[str, dict[tuple[Any, Any], float]] = {}
+    for row in reversed(_main_rows(board)):  # the best of rows that share a cell is written last
+        steps, guidance, em = row.spec.get("n_steps"), row.spec.get("guidance_txt"), _em(row)
+        if steps is not None and guidance is not None and em is not None:
+            cells.setdefault(str(row.spec.get("sampler", "other")), {})[steps, guidance] = 100 * em
+    if sum(map(len, cells.values())) < 2:
+        return None
+    from matplotlib.figure import Figure
+
+    ordered = sorted(cells.items())
+    widths = [1 + len({steps for steps, _ in grid}) for _, grid in ordered]
+    figure = Figure(figsize=(0.5 * sum(widths) + 0.6, HEIGHT_IN), layout="constrained")
+    panels = figure.subplots(1, len(cells), squeeze=False, width_ratios=widths)[0]
+    for axes, (sampler, grid) in zip(panels, ordered, strict=True):
+        _panel(axes, sampler, grid)
+    panels[0].set_ylabel("text guidance")
+    return figure
+
+
+def _panel(axes: Axes, title: str, grid: Mapping[tuple[Any, Any], float]) -> None:
+    steps, guidances = (sorted({key[i] for key in grid}) for i in (0, 1))
+    values = [[grid.get((step, guidance), float("nan")) for step in steps] for guidance in guidances]
+    axes.imshow(values, origin="lower", cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (step, guidance), em in grid.items():
+        at = steps.index(step), guidances.index(guidance)
+        axes.text(*at, f"{em:.0f}", ha="center", va="center", color="white" if em < 60 else "black")
+    axes.set(title=title, xlabel="steps")
+    axes.set_xticks(range(len(steps)), [str(step) for step in steps])
+    axes.set_yticks(range(len(guidances)), [f"{guidance:g}" for guidance in guidances])
+    axes.grid(visible=False)
+
+
+def _main_rows(board: Board) -> list[BoardRow]:
+    """Rows of the first row's protocol: others are never drawn in one plot with them."""
+    return [row for row in board.rows if row.protocol_id == board.rows[0].protocol_id]
+
+
+def _em(row: BoardRow) -> float | None:
+    score = row.scores.get("em_ci")
+    return None if score is None else score.value
+
+
+def _errors(rows: Sequence[BoardRow]) -> list[list[float]]:
+    """How far the intervals reach below and above the values, in per cent."""
+    below, above = [], []
+    for row in rows:
+        score = row.scores["em_ci"]
+        value = score.value or 0.0
+        below.append(100 * (value - (value if score.low is None else score.low)))
+        above.append(100 * ((value if score.high is None else score.high) - value))
+    return [below, above]
+
+
+def _middles(bins: Sequence[LengthBin]) -> list[float]:
+    return [(b.shortest + b.longest) / 2 for b in bins]
