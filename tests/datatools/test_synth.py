@@ -130,6 +130,32 @@ def test_a_folder_with_other_pictures_is_refused(tmp_path: Path) -> None:
         make_pictures(tmp_path, SynthOptions(n=2, size_px=64))
 
 
+def test_a_folder_of_fonts_takes_the_place_of_the_own(tmp_path: Path) -> None:
+    caladea = [face for face in faces() if face.family == "Caladea"]
+    for face in caladea:
+        (tmp_path / Path(face.path).name).write_bytes(Path(face.path).read_bytes())
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    found = faces(str(tmp_path))
+    assert {(face.family, face.weight, face.italic) for face in found} == {
+        (face.family, face.weight, face.italic) for face in caladea
+    }
+    picture = make_picture(SynthOptions(fonts_dir=str(tmp_path), split="train"), 0)
+    assert picture.font.startswith("Caladea")
+
+
+def test_captions_name_what_is_seen_and_never_the_text() -> None:
+    for profile in ("plain", "scene"):
+        for index in range(60):
+            picture = make_picture(SynthOptions(profile=profile, seed=5), index)
+            for caption in picture.captions:
+                assert caption and "  " not in caption
+                assert not picture.text or picture.text not in caption
+            if picture.text:
+                assert all(str(picture.facts["ink"]) in caption for caption in picture.captions)
+            else:
+                assert all("without" in caption for caption in picture.captions)
+
+
 def test_unknown_profiles_and_empty_font_folders_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="plain"):
         SynthOptions(profile="plane")
