@@ -32,6 +32,7 @@ from txtdiff.sampler_settings import SamplerSettings
 __all__ = ["LowRes", "Prompt", "StageModel", "batch_denoiser", "conditioning"]
 
 EVERYTHING = Given(txt=True, capt=True)
+MAX_STACKED_ON_CPU = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +59,25 @@ class StageModel:
 
     network: in eval mode, on its device.
     weaker: the network of autoguidance, conditioned alike.
-    stacks_guidance: evaluate the parts of guidance as one larger batch, not one after the other.
+    stacks_guidance: evaluate the parts of guidance as one larger batch; False: one after the other; None:
+        whichever is faster.
     """
 
     network: UNet
     diffusion: DiffusionConfig
     weaker: UNet | None = None
-    stacks_guidance: bool = True
+    stacks_guidance: bool | None = None
 
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    def stacks(self, n_pictures: int) -> bool:
+        """Whether the parts of guidance for so many pictures go through the network together."""
+        if self.stacks_guidance is not None:
+            return self.stacks_guidance
+        # Measured by benchmarks/sampling.py: a CPU gains with few pictures only, a GPU always.
+        return self.device.type != "cpu" or n_pictures <= MAX_STACKED_ON_CPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +120,7 @@ def _guided_denoiser(
     combine = weighted([*terms.values()])
     if settings.guidance_rescale:
         combine = rescaled(combine, settings.guidance_rescale, schedule)
-    if model.stacks_guidance:
+    if model.stacks(len(prompts)):
         denoiser = guided_stacked(plain([*terms]), len(terms), combine)
     else:
         denoiser = guided([plain([given]) for given in terms], combine)

@@ -4,7 +4,9 @@ from txtdiff.diffusion.samplers.ddim import sample_ddim
 from txtdiff.diffusion.samplers.ddpm import sample_ddpm
 from txtdiff.diffusion.samplers.dpmpp import sample_dpmpp_2m
 from txtdiff.diffusion.samplers.heun import sample_heun
-from txtdiff.diffusion.samplers.pndm import DdimSteps, PseudoOptions, sample_plms, sample_prk
+from txtdiff.diffusion.samplers.plms import sample_plms
+from txtdiff.diffusion.samplers.prk import sample_prk
+from txtdiff.diffusion.samplers.pseudo import DdimSteps, PseudoOptions
 from txtdiff.diffusion.samplers.unipc import sample_unipc
 
 __all__ = [

@@ -1,0 +1,102 @@
+"""The stages of a cascade: base model and upsamplers, loaded from checkpoints and checked to fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from datatools.errors import InputError
+from txtdiff.conditioning import StageModel
+from txtdiff.model.config import ModelConfig
+from txtdiff.training.checkpoint import MANIFEST, find_checkpoint
+from txtdiff.training.weights import Weights, load_network
+
+__all__ = ["Cascade", "Stage", "load_cascade"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One network of a cascade.
+
+    model: the network and its process.
+    name: how messages call it, usually its checkpoint's path.
+    digest: sha256 of the checkpoint's manifest, which seals every file; None for a network made in memory.
+    """
+
+    model: StageModel
+    name: str
+    digest: str | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.network.config
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """Stages that fit: the first makes pictures from nothing, each other one enlarges those before it."""
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise InputError("a cascade needs at least a base model")
+        if self.stages[0].config.upsampler is not None:
+            raise InputError(
+                f"{self.stages[0].name} is an upsampler", "The first stage must be a base model."
+            )
+        for small, large in pairwise(self.stages):
+            _check_fit(small, large)
+
+    @property
+    def size_px(self) -> int:
+        """Width and height of the finished pictures."""
+        return self.stages[-1].config.image_size_px
+
+
+def load_cascade(
+    paths: Sequence[Path],
+    weights: Weights = "averaged",
+    *,
+    weaker: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Cascade:
+    """A cascade from checkpoints, base first.
+
+    Args:
+        paths: run directories (their newest valid checkpoint) or step-<images> directories.
+        weights: "averaged", "raw", or the rate of an average; the same for every stage.
+        weaker: checkpoint of the network that autoguidance leads the base away from.
+        device: where to sample.
+    """
+    stages = [_load_stage(path, weights, torch.device(device)) for path in paths]
+    if weaker is not None and stages:
+        network = load_network(weaker, weights)[0].to(device)
+        stages[0] = replace(stages[0], model=replace(stages[0].model, weaker=network))
+    return Cascade(tuple(stages))
+
+
+def _load_stage(path: Path, weights: Weights, device: torch.device) -> Stage:
+    checkpoint = find_checkpoint(path)
+    network, config = load_network(checkpoint, weights)
+    digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()
+    return Stage(StageModel(network.to(device), config.diffusion), str(path), digest)
+
+
+def _check_fit(small: Stage, large: Stage) -> None:
+    upsampler = large.config.upsampler
+    if upsampler is None:
+        raise InputError(f"{large.name} is a base model", "Only the first stage of a cascade is one.")
+    if upsampler.small_size_px != small.config.image_size_px:
+        raise InputError(
+            f"{large.name} enlarges pictures of {upsampler.small_size_px} px, "
+            f"but {small.name} makes {small.config.image_size_px} px",
+            "Give stages that fit, smallest first.",
+        )
+    if upsampler.low_res_channels > small.config.image_channels:
+        raise InputError(f"{large.name} enlarges colour pictures, but {small.name} makes grey ones")
