@@ -12,6 +12,7 @@ two cores the ratio of wall times is no smaller.
 from __future__ import annotations
 
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -30,12 +31,17 @@ Read = Callable[[Picture], list[TextLine]]
 PAIRS = (("rapidocr", "RapidOCR() loop"), ("rapidocr", "easyocr loop"), ("easyocr", "easyocr loop"))
 
 
-def main(n_each: Annotated[int, typer.Option(help="Pictures of each size and profile.")] = 8) -> None:
+def main(
+    n_each: Annotated[int, typer.Option(help="Pictures of each size and profile.")] = 8,
+    library: Annotated[list[str], typer.Option(help="Which libraries.")] = ["rapidocr", "easyocr"],  # noqa: B006
+) -> None:
     """Print milliseconds, ratios and error rates."""
     pictures = pictures_with_text(n_each)
-    # easyocr's own loop last of all to be loaded: it leaves torch at one thread for both
-    readers = {"rapidocr": ours("rapidocr"), "RapidOCR() loop": rapidocr_loop()}
-    readers |= {"easyocr": ours("easyocr"), "easyocr loop": easyocr_loop()}
+    readers: dict[str, Read] = {}
+    if "rapidocr" in library:
+        readers |= {"rapidocr": ours("rapidocr"), "RapidOCR() loop": rapidocr_loop()}
+    if "easyocr" in library:
+        readers |= {"easyocr": ours("easyocr"), "easyocr loop": easyocr_loop()}
     for read in readers.values():
         read(pictures[0][1].image)
     cpu_s: dict[str, list[float]] = defaultdict(list)
@@ -64,7 +70,7 @@ def print_table(
         print(f"| {name} | " + " | ".join(cells) + f" | {error_rate(found[name])} |")
     print("\n| times as fast | " + " | ".join(f"{size} px" for size in SIZES_PX) + " | all | CER, points |")
     print("|" + "---|" * (len(SIZES_PX) + 3))
-    for name, loop in PAIRS:
+    for name, loop in (pair for pair in PAIRS if {*pair} <= {*cpu_s}):
         cells = [ratio(cpu_s[loop][sizes == size], cpu_s[name][sizes == size]) for size in SIZES_PX]
         cells.append(ratio(cpu_s[loop], cpu_s[name]))
         print(
@@ -106,6 +112,7 @@ def easyocr_loop() -> Read:
     import easyocr_en_models
     import torch
 
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")  # one a picture
     folder = easyocr_en_models.model_dir()
     reader = easyocr.Reader(["en"], gpu=False, model_storage_directory=folder, verbose=False)
     torch.set_num_threads(1)

@@ -28,7 +28,7 @@ class EasyOcrSettings(BaseModel):
     """The detector, nearly all of the cost, sees the picture this many times smaller; text is then cut out of
     the picture at its full size."""
 
-    min_detection_px: int = Field(default=256, ge=32)
+    min_detection_px: int = Field(default=192, ge=32)
     """But its long side at least this long, where the picture has as much."""
 
     max_detection_px: int = Field(default=1280, ge=64)
