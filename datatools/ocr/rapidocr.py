@@ -71,10 +71,10 @@ class RapidOcrEngine:
 
 
 def _find_weights() -> dict[str, Path]:
-    spec = importlib.util.find_spec("rapidocr")
-    if spec is None or spec.origin is None:
+    reader, runtime = (importlib.util.find_spec(package) for package in ("rapidocr", "onnxruntime"))
+    if reader is None or reader.origin is None or runtime is None:
         raise InputError("the reader 'rapidocr' is not installed", "pip install rapidocr onnxruntime")
-    folder = Path(spec.origin).parent / "models"
+    folder = Path(reader.origin).parent / "models"
     weights = {part: folder / name for part, name in _WEIGHTS.items()}
     missing = [str(path) for path in weights.values() if not path.is_file()]
     if missing:
