@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ SCRIPTS = (
     "methods.js",
     "main.js",
 )
+STYLES = ("base.css", "table.css", "charts.css", "samples.css", "methods.css", "screens.css")
 
 
 def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
@@ -48,7 +50,7 @@ def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
         max_bytes: how large the page may be; pictures are thinned out evenly until it fits.
     """
     script = _one_script()
-    style = (WEB / "page.css").read_text(encoding="utf-8")
+    style = _joined(STYLES)
     numbers = page_data(board)
     # Texts grow by a few escapes at most; what they leave is for pictures.
     room = max_bytes - len(_as_json(numbers)) - len(script) - len(style) - 50_000
@@ -65,8 +67,11 @@ def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
 
 def _one_script() -> str:
     """All script files in one strict function scope: nothing of the page is a global."""
-    files = "\n".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    return f'(() => {{\n"use strict";\n{files}}})();\n'
+    return f'(() => {{\n"use strict";\n{_joined(SCRIPTS)}}})();\n'
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((WEB / name).read_text(encoding="utf-8") for name in names)
 
 
 def _policy(script: str, style: str) -> str:

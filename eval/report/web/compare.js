@@ -2,12 +2,15 @@
 
 function pairsOf(a, b) {
   const theirs = new Map(samplesOf(b).map((sample) => [cellKey(sample), sample]));
-  return samplesOf(a).flatMap((sample) => (theirs.has(cellKey(sample)) ? [[sample, theirs.get(cellKey(sample))]] : []));
+  return samplesOf(a).flatMap((sample) =>
+    theirs.has(cellKey(sample)) ? [[sample, theirs.get(cellKey(sample))]] : [],
+  );
 }
 
 function verdictOn(a, b) {
   const p = pairP.get(`${a.id}\u0000${b.id}`);
-  if (p === undefined) return "These two rows were not tested against each other: they have other prompts or another protocol.";
+  if (p === undefined)
+    return "These two rows were not tested against each other: they have other prompts or another protocol.";
   const shown = p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
   return `${p < 0.05 ? "They differ in EM" : "They cannot be told apart by EM"}: ${shown}, paired by prompt over all pictures, Holm-adjusted for every pair of this table.`;
 }
@@ -15,20 +18,42 @@ function verdictOn(a, b) {
 function countTable(counts) {
   const cell = (n, kind) => h("td", { class: kind }, String(n));
   return h(
-    "table", { class: "counts" }, h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, "B right"), h("th", { scope: "col" }, "B wrong"))),
-    h("tbody", {}, h("tr", {}, h("th", { scope: "row" }, "A right"), cell(counts.both, ""), cell(counts.a, "won-a")), h("tr", {}, h("th", { scope: "row" }, "A wrong"), cell(counts.b, "won-b"), cell(counts.neither, ""))),
+    "table",
+    { class: "counts" },
+    h(
+      "thead",
+      {},
+      h("tr", {}, h("td", {}), h("th", { scope: "col" }, "B right"), h("th", { scope: "col" }, "B wrong")),
+    ),
+    h(
+      "tbody",
+      {},
+      h("tr", {}, h("th", { scope: "row" }, "A right"), cell(counts.both, ""), cell(counts.a, "won-a")),
+      h("tr", {}, h("th", { scope: "row" }, "A wrong"), cell(counts.b, "won-b"), cell(counts.neither, "")),
+    ),
   );
 }
 
 function flipCard([mine, theirs]) {
-  return h("div", { class: "flip" }, sampleCard(mine, h("span", { class: "side-a" }, "A")), sampleCard(theirs, h("span", { class: "side-b" }, "B")));
+  return h(
+    "div",
+    { class: "flip" },
+    sampleCard(mine, h("span", { class: "side-a" }, "A")),
+    sampleCard(theirs, h("span", { class: "side-b" }, "B")),
+  );
 }
 
 function flipGroup(title, pairs, kind) {
   // The plainest differences first: those where the losing side is furthest off.
   const sorted = pairs.toSorted((x, y) => Math.max(y[0].cer, y[1].cer) - Math.max(x[0].cer, x[1].cer));
   const shown = sorted.slice(0, 12);
-  return h("div", { class: "flips", "data-flips": kind }, h("h3", {}, `${title}: ${pairs.length}`), h("div", { class: "flipwall" }, shown.map(flipCard)), pairs.length > shown.length ? h("p", { class: "status" }, `${pairs.length - shown.length} more.`) : null);
+  return h(
+    "div",
+    { class: "flips", "data-flips": kind },
+    h("h3", {}, `${title}: ${pairs.length}`),
+    h("div", { class: "flipwall" }, shown.map(flipCard)),
+    pairs.length > shown.length ? h("p", { class: "status" }, `${pairs.length - shown.length} more.`) : null,
+  );
 }
 
 function numbersOf(a, b) {
@@ -38,35 +63,94 @@ function numbersOf(a, b) {
     const known = hasValue(x) && hasValue(y);
     const gain = known ? (y.value - x.value) * (infoOf(id).higher_is_better ? 1 : -1) : 0;
     const gap = known ? `${y.value >= x.value ? "+" : "−"}${number(Math.abs(y.value - x.value), id)}` : "–";
-    return h("tr", {}, h("th", { scope: "row" }, infoOf(id).label, h("small", {}, ` ${unitOf(id)} ${arrow(id)}`)), h("td", {}, number(x.value, id)), h("td", {}, number(y.value, id)), h("td", { class: gain > 0 ? "won-b" : gain < 0 ? "won-a" : "" }, gap));
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, infoOf(id).label, h("small", {}, ` ${unitOf(id)} ${arrow(id)}`)),
+      h("td", {}, number(x.value, id)),
+      h("td", {}, number(y.value, id)),
+      h("td", { class: gain > 0 ? "won-b" : gain < 0 ? "won-a" : "" }, gap),
+    );
   };
-  return h("table", { class: "counts" }, h("thead", {}, h("tr", {}, h("td", {}), ["A", "B", "B − A"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, ids.map(line)));
+  return h(
+    "table",
+    { class: "counts" },
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("td", {}),
+        ["A", "B", "B − A"].map((name) => h("th", { scope: "col" }, name)),
+      ),
+    ),
+    h("tbody", {}, ids.map(line)),
+  );
 }
 
 function drawCompare(body) {
   const [a, b] = [chosen("a"), chosen("b")];
-  if (!a || !b || a === b) return fill(body, h("p", { class: "empty" }, "Choose two rows: by the buttons A and B of the table, by the lists above, or with the keys a and b on a row."));
+  if (!a || !b || a === b)
+    return fill(
+      body,
+      h(
+        "p",
+        { class: "empty" },
+        "Choose two rows: by the buttons A and B of the table, by the lists above, or with the keys a and b on a row.",
+      ),
+    );
   const pairs = pairsOf(a, b);
   const onlyA = pairs.filter(([x, y]) => x.right && !y.right);
   const onlyB = pairs.filter(([x, y]) => !x.right && y.right);
   const both = pairs.filter(([x, y]) => x.right && y.right).length;
-  const counts = { both, a: onlyA.length, b: onlyB.length, neither: pairs.length - both - onlyA.length - onlyB.length };
+  const counts = {
+    both,
+    a: onlyA.length,
+    b: onlyB.length,
+    neither: pairs.length - both - onlyA.length - onlyB.length,
+  };
   fill(
-    body, h("p", { class: "lead verdict-line" }, verdictOn(a, b)),
-    h("div", { class: "duel" }, numbersOf(a, b), h("div", {}, countTable(counts), h("p", { class: "status" }, `${pairs.length} pairs of pictures in this page, same prompt and same noise.`))),
-    flipGroup("Only A is right", onlyA, "a"), flipGroup("Only B is right", onlyB, "b"),
+    body,
+    h("p", { class: "lead verdict-line" }, verdictOn(a, b)),
+    h(
+      "div",
+      { class: "duel" },
+      numbersOf(a, b),
+      h(
+        "div",
+        {},
+        countTable(counts),
+        h(
+          "p",
+          { class: "status" },
+          `${pairs.length} pairs of pictures in this page, same prompt and same noise.`,
+        ),
+      ),
+    ),
+    flipGroup("Only A is right", onlyA, "a"),
+    flipGroup("Only B is right", onlyB, "b"),
   );
 }
 
 function compareSection() {
   if (rows.length < 2) return null;
-  const { part, body } = section("compare", "Side by side", "Two settings on the same prompts and the same noise, so that only the setting differs.");
+  const { part, body } = section(
+    "compare",
+    "Side by side",
+    "Two settings on the same prompts and the same noise, so that only the setting differs.",
+  );
   const controls = h("div", { class: "controls" });
   const duel = h("div", {});
   body.append(controls, duel);
   const options = [["", "choose a row"], ...rows.map((row) => [row.key, row.label])];
   view(["a", "b", "boxes", "columns"], () => {
-    fill(controls, choice("A", options, state.a, (a) => set({ a })), choice("B", options, state.b, (b) => set({ b })), h("button", { type: "button", onclick: () => set({ a: state.b, b: state.a }) }, "swap"));
+    fill(
+      controls,
+      choice("A", options, state.a, (a) => set({ a })),
+      choice("B", options, state.b, (b) => set({ b })),
+      h("button", { type: "button", onclick: () => set({ a: state.b, b: state.a }) }, "swap"),
+    );
     drawCompare(duel);
   });
   return part;

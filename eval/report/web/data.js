@@ -3,7 +3,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const rows = data.rows.map((row, index) => ({ ...row, index }));
 // A row's name in the address. A setting that was read under several protocols has a row for each.
-for (const row of rows) row.key = rows.find((other) => other.id === row.id) === row ? row.id : `${row.id}@${row.protocol}`;
+for (const row of rows)
+  row.key = rows.find((other) => other.id === row.id) === row ? row.id : `${row.id}@${row.protocol}`;
 const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
 
 // Rows of another protocol than the first row's are shown, greyed, and never ranked against it.
@@ -54,7 +55,7 @@ const guidanceOf = (row) => pick(row, ["guidance_txt", "guidance", "guidance_sca
 
 // A colour and a shape for each sampler: either alone tells them apart.
 const samplers = [...new Set(rows.map(samplerOf))];
-const SHAPES = ["circle", "square", "diamond", "triangle", "cross", "down", "plus"];
+const SHAPES = ["circle", "square", "diamond", "triangle", "down", "hexagon"];
 const hue = (row) => `var(--series-${(samplers.indexOf(samplerOf(row)) % 7) + 1})`;
 const shapeOf = (row) => SHAPES[samplers.indexOf(samplerOf(row)) % SHAPES.length];
 
@@ -66,10 +67,10 @@ function marker(row, x, y, radius) {
     diamond: `M${x},${y - r * 1.25}l${r * 1.25},${r * 1.25}l${-r * 1.25},${r * 1.25}l${-r * 1.25},${-r * 1.25}z`,
     triangle: `M${x},${y - r * 1.2}l${r * 1.15},${r * 2}h${-r * 2.3}z`,
     down: `M${x},${y + r * 1.2}l${r * 1.15},${-r * 2}h${-r * 2.3}z`,
-    cross: `M${x - r},${y - r * 0.4}l${r * 0.6},${-r * 0.6}l${r * 0.4},${r * 0.5}l${r * 0.4},${-r * 0.5}l${r * 0.6},${r * 0.6}l${-r * 0.5},${r * 0.4}l${r * 0.5},${r * 0.4}l${-r * 0.6},${r * 0.6}l${-r * 0.4},${-r * 0.5}l${-r * 0.4},${r * 0.5}l${-r * 0.6},${-r * 0.6}l${r * 0.5},${-r * 0.4}z`,
-    plus: `M${x - r * 0.4},${y - r}h${r * 0.8}v${r * 0.6}h${r * 0.6}v${r * 0.8}h${-r * 0.6}v${r * 0.6}h${-r * 0.8}v${-r * 0.6}h${-r * 0.6}v${-r * 0.8}h${r * 0.6}z`,
+    hexagon: `M${x - r},${y}l${r / 2},${-r * 0.9}h${r}l${r / 2},${r * 0.9}l${-r / 2},${r * 0.9}h${-r}z`,
   };
   return s("path", { d: paths[shapeOf(row)], fill: hue(row) });
 }
 
-const swatch = (row) => s("svg", { class: "swatch", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, marker(row, 0, 0, 5));
+const swatch = (row) =>
+  s("svg", { class: "swatch", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, marker(row, 0, 0, 5));

@@ -1,6 +1,8 @@
 // Steps by guidance, a grid for each sampler, all on one scale of colour.
 
-const gridRows = rows.filter((row) => !isForeign(row) && stepsOf(row) !== undefined && guidanceOf(row) !== undefined);
+const gridRows = rows.filter(
+  (row) => !isForeign(row) && stepsOf(row) !== undefined && guidanceOf(row) !== undefined,
+);
 const byNumber = (a, b) => a - b;
 
 function heatCell(row, id, low, high) {
@@ -24,25 +26,60 @@ function heatGrid(sampler, id, low, high) {
     const best = here.find((row) => hasValue(scoreOf(row, id))) ?? here[0];
     return best ? heatCell(best, id, low, high) : h("td", { class: "none" }, "");
   };
-  const lines = guidances.toReversed().map((guidance) => h("tr", {}, h("th", { scope: "row" }, String(guidance)), steps.map((step) => cell(step, guidance))));
-  const head = h("tr", {}, h("th", { scope: "col", class: "corner" }, "guidance ╲ steps"), steps.map((step) => h("th", { scope: "col" }, String(step))));
-  return h("div", { class: "heat" }, h("h3", {}, swatch(members[0]), sampler), h("table", {}, h("thead", {}, head), h("tbody", {}, lines)));
+  const lines = guidances.toReversed().map((guidance) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, String(guidance)),
+      steps.map((step) => cell(step, guidance)),
+    ),
+  );
+  const head = h(
+    "tr",
+    {},
+    h("th", { scope: "col", class: "corner" }, "guidance ╲ steps"),
+    steps.map((step) => h("th", { scope: "col" }, String(step))),
+  );
+  return h(
+    "div",
+    { class: "heat" },
+    h("h3", {}, swatch(members[0]), sampler),
+    h("table", {}, h("thead", {}, head), h("tbody", {}, lines)),
+  );
 }
 
 function heatSection() {
   const names = [...new Set(gridRows.map(samplerOf))];
   const points = new Set(gridRows.map((row) => `${samplerOf(row)} ${stepsOf(row)} ${guidanceOf(row)}`));
   if (points.size < 2) return null;
-  const { part, body } = section("heat", "Sampler grid", "Steps across, text guidance up, one grid for each sampler; deeper is better. One scale for all grids.");
+  const { part, body } = section(
+    "heat",
+    "Sampler grid",
+    "Steps across, text guidance up, one grid for each sampler; deeper is better. One scale for all grids.",
+  );
   const controls = h("div", { class: "controls" });
   const grids = h("div", { class: "heats" });
   body.append(controls, grids);
   const ids = plottable.filter((id) => gridRows.some((row) => hasValue(scoreOf(row, id))));
   view(["heat"], () => {
     const id = ids.includes(state.heat) ? state.heat : ids.includes(headline) ? headline : ids[0];
-    const values = gridRows.map((row) => scoreOf(row, id)).filter(hasValue).map((score) => score.value);
-    fill(controls, choice("number", ids.map((each) => [each, infoOf(each).label]), id, (heat) => set({ heat })));
-    fill(grids, names.map((name) => heatGrid(name, id, Math.min(...values), Math.max(...values))));
+    const values = gridRows
+      .map((row) => scoreOf(row, id))
+      .filter(hasValue)
+      .map((score) => score.value);
+    fill(
+      controls,
+      choice(
+        "number",
+        ids.map((each) => [each, infoOf(each).label]),
+        id,
+        (heat) => set({ heat }),
+      ),
+    );
+    fill(
+      grids,
+      names.map((name) => heatGrid(name, id, Math.min(...values), Math.max(...values))),
+    );
   });
   return part;
 }

@@ -1,9 +1,13 @@
 // EM by length of the text, with the reader's own ceiling: above it no picture can be seen to be right.
 
 const LENGTHS = { width: 760, height: 360, left: 62, right: 26, top: 18, bottom: 52 };
-const AB = [["a", "var(--series-1)"], ["b", "var(--series-2)"]];
+const AB = [
+  ["a", "var(--series-1)"],
+  ["b", "var(--series-2)"],
+];
 
-const binName = (bin) => (bin.shortest === bin.longest ? `${bin.shortest}` : `${bin.shortest}–${bin.longest}`);
+const binName = (bin) =>
+  bin.shortest === bin.longest ? `${bin.shortest}` : `${bin.shortest}–${bin.longest}`;
 
 // The rows of the comparison when chosen, else the best, the middle and the last.
 function lengthRows() {
@@ -17,21 +21,65 @@ function lengthRows() {
 function drawLengths(body) {
   const members = lengthRows();
   const ceiling = data.lengths.ceiling ?? [];
-  const bins = [...new Map([...members.flatMap((row) => data.lengths[row.id]), ...ceiling].map((bin) => [bin.shortest, bin])).values()].toSorted((a, b) => a.shortest - b.shortest);
+  const bins = [
+    ...new Map(
+      [...members.flatMap((row) => data.lengths[row.id]), ...ceiling].map((bin) => [bin.shortest, bin]),
+    ).values(),
+  ].toSorted((a, b) => a.shortest - b.shortest);
   if (!bins.length) return fill(body, h("p", { class: "empty" }, "No texts of known length were scored."));
   const { width, height, left, right, top, bottom } = LENGTHS;
-  const place = new Map(bins.map((bin, i) => [bin.shortest, left + ((i + 0.5) / bins.length) * (width - left - right)]));
+  const place = new Map(
+    bins.map((bin, i) => [bin.shortest, left + ((i + 0.5) / bins.length) * (width - left - right)]),
+  );
   const scaleY = { at: (v) => height - bottom - v * (height - bottom - top), ticks: [0, 0.25, 0.5, 0.75, 1] };
   const scaleX = { at: (v) => place.get(v), ticks: bins.map((bin) => bin.shortest) };
   const nameAt = new Map(bins.map((bin) => [bin.shortest, binName(bin)]));
   const chart = s(
-    "svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "EM by length of the text" },
-    axesOf(LENGTHS, scaleX, scaleY, (v) => nameAt.get(v), (v) => `${100 * v}`, "characters in the text", "EM, %"),
-    ceiling.length ? s("path", { class: "ceiling", d: linePath(ceiling, scaleX, scaleY, (bin) => bin.em) }) : null,
+    "svg",
+    {
+      class: "chart",
+      viewBox: `0 0 ${width} ${height}`,
+      role: "group",
+      "aria-label": "EM by length of the text",
+    },
+    axesOf(
+      LENGTHS,
+      scaleX,
+      scaleY,
+      (v) => nameAt.get(v),
+      (v) => `${100 * v}`,
+      "characters in the text",
+      "EM, %",
+    ),
+    ceiling.length
+      ? s("path", { class: "ceiling", d: linePath(ceiling, scaleX, scaleY, (bin) => bin.em) })
+      : null,
     members.map((row, i) => lengthLine(row, SERIES[i], scaleX, scaleY)),
   );
   const keys = members.map((row, i) => h("span", {}, h("i", { class: `dash series-${i + 1}` }), row.label));
-  fill(body, h("figure", {}, chart, h("div", { class: "legend" }, keys, ceiling.length ? h("span", {}, h("i", { class: "dash ceiling-key" }), "what the reader reads of typeset text") : null), h("figcaption", {}, ceiling.length ? "The dashed line is the ceiling: the share of correctly typeset texts that the reader gets right." : "This board holds no calibration, so the reader's own ceiling is not drawn. Choose rows A and B in the table to compare them here.")));
+  fill(
+    body,
+    h(
+      "figure",
+      {},
+      chart,
+      h(
+        "div",
+        { class: "legend" },
+        keys,
+        ceiling.length
+          ? h("span", {}, h("i", { class: "dash ceiling-key" }), "what the reader reads of typeset text")
+          : null,
+      ),
+      h(
+        "figcaption",
+        {},
+        ceiling.length
+          ? "The dashed line is the ceiling: the share of correctly typeset texts that the reader gets right."
+          : "This board holds no calibration, so the reader's own ceiling is not drawn. Choose rows A and B in the table to compare them here.",
+      ),
+    ),
+  );
 }
 
 const SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)"];
@@ -43,13 +91,32 @@ function linePath(bins, scaleX, scaleY, value) {
 function lengthLine(row, colour, scaleX, scaleY) {
   const bins = data.lengths[row.id];
   const band = `${linePath(bins, scaleX, scaleY, (bin) => bin.high)}${linePath(bins.toReversed(), scaleX, scaleY, (bin) => bin.low).replace("M", "L")}z`;
-  const dots = bins.map((bin) => withTip(s("circle", { cx: scaleX.at(bin.shortest), cy: scaleY.at(bin.em), r: 4.5, fill: colour, tabindex: 0 }), () => [row.label, `${binName(bin)} characters: ${(100 * bin.em).toFixed(1)} % [${(100 * bin.low).toFixed(1)}, ${(100 * bin.high).toFixed(1)}]`, `${bin.n} pictures`]));
-  return s("g", {}, s("path", { class: "band", d: band, fill: colour }), s("path", { class: "curve", d: linePath(bins, scaleX, scaleY, (bin) => bin.em), stroke: colour }), dots);
+  const dots = bins.map((bin) =>
+    withTip(
+      s("circle", { cx: scaleX.at(bin.shortest), cy: scaleY.at(bin.em), r: 4.5, fill: colour, tabindex: 0 }),
+      () => [
+        row.label,
+        `${binName(bin)} characters: ${(100 * bin.em).toFixed(1)} % [${(100 * bin.low).toFixed(1)}, ${(100 * bin.high).toFixed(1)}]`,
+        `${bin.n} pictures`,
+      ],
+    ),
+  );
+  return s(
+    "g",
+    {},
+    s("path", { class: "band", d: band, fill: colour }),
+    s("path", { class: "curve", d: linePath(bins, scaleX, scaleY, (bin) => bin.em), stroke: colour }),
+    dots,
+  );
 }
 
 function lengthSection() {
   if (!Object.keys(data.lengths).some((key) => key !== "ceiling")) return null;
-  const { part, body } = section("lengths", "By length", "How far the spelling holds. Bands are 95 % intervals with one count per prompt.");
+  const { part, body } = section(
+    "lengths",
+    "By length",
+    "How far the spelling holds. Bands are 95 % intervals with one count per prompt.",
+  );
   view(["a", "b"], () => drawLengths(body));
   return part;
 }

@@ -13,7 +13,11 @@ const PARTS = [
 ];
 
 function themeNow() {
-  return state.theme === "auto" ? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light") : state.theme;
+  return state.theme === "auto"
+    ? matchMedia("(prefers-color-scheme: dark)").matches
+      ? "dark"
+      : "light"
+    : state.theme;
 }
 
 function drawTheme() {
@@ -21,21 +25,43 @@ function drawTheme() {
 }
 
 function tile(what, big, small, who) {
-  return h("div", { class: "tile" }, h("div", { class: "what" }, what), h("div", { class: "big" }, big, small ? h("small", {}, ` ${small}`) : null), h("div", { class: "who" }, who));
+  return h(
+    "div",
+    { class: "tile" },
+    h("div", { class: "what" }, what),
+    h("div", { class: "big" }, big, small ? h("small", {}, ` ${small}`) : null),
+    h("div", { class: "who" }, who),
+  );
 }
 
 function bestTile() {
   const best = rows[0];
   if (!best || !headline || !hasValue(scoreOf(best, headline))) return null;
   const score = scoreOf(best, headline);
-  const tied = rows.filter((row) => row !== best && !isForeign(row) && best.tie && [...row.tie].some((letter) => best.tie.includes(letter)));
-  if (!(score.value > 0) && infoOf(headline).higher_is_better) return tile(`best ${infoOf(headline).label}`, `${number(score.value, headline)} ${unitOf(headline)}`.trim(), interval(score, headline), "no setting has written a text right yet");
+  const tied = rows.filter(
+    (row) =>
+      row !== best && !isForeign(row) && best.tie && [...row.tie].some((letter) => best.tie.includes(letter)),
+  );
+  if (!(score.value > 0) && infoOf(headline).higher_is_better)
+    return tile(
+      `best ${infoOf(headline).label}`,
+      `${number(score.value, headline)} ${unitOf(headline)}`.trim(),
+      interval(score, headline),
+      "no setting has written a text right yet",
+    );
   const who = tied.length ? `${best.label}; ${tied.length} more cannot be told apart from it` : best.label;
-  return tile(`best ${infoOf(headline).label}`, `${number(score.value, headline)} ${unitOf(headline)}`.trim(), interval(score, headline), who);
+  return tile(
+    `best ${infoOf(headline).label}`,
+    `${number(score.value, headline)} ${unitOf(headline)}`.trim(),
+    interval(score, headline),
+    who,
+  );
 }
 
 function fastTile() {
-  const known = rows.filter((row) => !isForeign(row) && row.seconds !== null && headline && hasValue(scoreOf(row, headline)));
+  const known = rows.filter(
+    (row) => !isForeign(row) && row.seconds !== null && headline && hasValue(scoreOf(row, headline)),
+  );
   const best = rows[0];
   if (!known.length || !best.tie || !(scoreOf(best, headline).value > 0)) return null;
   // Among the rows that cannot be told apart from the best, the cheapest is the one to use.
@@ -47,41 +73,104 @@ function fastTile() {
 
 function countTile() {
   const { expected = 0, done = 0, no_text: silent = 0, failed = 0 } = data.counts;
-  return tile("pictures scored", `${done} / ${expected}`, "", `${silent} without any readable text, ${failed} failed; a missing picture counts as wrong`);
+  return tile(
+    "pictures scored",
+    `${done} / ${expected}`,
+    "",
+    `${silent} without any readable text, ${failed} failed; a missing picture counts as wrong`,
+  );
 }
 
 function headSection() {
   const settings = `${rows.length} ${rows.length === 1 ? "setting" : "settings"}`;
   fill(
-    document.getElementById("top"), h("h1", {}, "Who can spell?"),
-    h("p", { class: "lead" }, `${settings}, suite ${data.suite || "unnamed"}. Every picture was read by the same reader; every number says how sure it is.`),
+    document.getElementById("top"),
+    h("h1", {}, "Who can spell?"),
+    h(
+      "p",
+      { class: "lead" },
+      `${settings}, suite ${data.suite || "unnamed"}. Every picture was read by the same reader; every number says how sure it is.`,
+    ),
     h("div", { class: "tiles" }, bestTile(), fastTile(), countTile()),
   );
 }
 
 function navigation(parts) {
-  const buttons = parts.map(([id, label]) => h("button", { type: "button", "data-part": id, onclick: () => document.getElementById(id).scrollIntoView({ behavior: "smooth" }) }, label));
-  const theme = h("button", { type: "button", id: "theme", onclick: switchTheme, "aria-label": "Light or dark" }, "◐");
-  fill(document.getElementById("nav"), h("div", {}, buttons, h("span", { class: "grow" }), theme, h("button", { type: "button", onclick: showHelp, "aria-label": "Keys" }, "?")));
-  const watch = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) for (const button of buttons) button.setAttribute("aria-current", String(button.dataset.part === entry.target.id));
-  }, { rootMargin: "-30% 0px -65% 0px" });
+  const buttons = parts.map(([id, label]) =>
+    h(
+      "button",
+      {
+        type: "button",
+        "data-part": id,
+        onclick: () => document.getElementById(id).scrollIntoView({ behavior: "smooth" }),
+      },
+      label,
+    ),
+  );
+  const theme = h(
+    "button",
+    { type: "button", id: "theme", onclick: switchTheme, "aria-label": "Light or dark" },
+    "◐",
+  );
+  fill(
+    document.getElementById("nav"),
+    h(
+      "div",
+      {},
+      buttons,
+      h("span", { class: "grow" }),
+      theme,
+      h("button", { type: "button", onclick: showHelp, "aria-label": "Keys" }, "?"),
+    ),
+  );
+  const watch = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries)
+        if (entry.isIntersecting)
+          for (const button of buttons)
+            button.setAttribute("aria-current", String(button.dataset.part === entry.target.id));
+    },
+    { rootMargin: "-30% 0px -65% 0px" },
+  );
   for (const [id] of parts) watch.observe(document.getElementById(id));
 }
 
 const switchTheme = () => set({ theme: themeNow() === "dark" ? "light" : "dark" });
 
-const KEYS = [["/", "filter the rows"], ["↑ ↓", "move between rows"], ["a, b", "choose the row for a comparison"], ["Enter", "samples of the row"], ["1 … 9", "go to a part of the page"], ["t", "light or dark"], ["?", "this help"]];
+const KEYS = [
+  ["/", "filter the rows"],
+  ["↑ ↓", "move between rows"],
+  ["a, b", "choose the row for a comparison"],
+  ["Enter", "samples of the row"],
+  ["1 … 9", "go to a part of the page"],
+  ["t", "light or dark"],
+  ["?", "this help"],
+];
 
 function showHelp() {
   const dialog = document.getElementById("help");
   const close = h("button", { type: "button", onclick: () => dialog.close() }, "Close");
-  fill(dialog, h("h2", {}, "Keys"), h("dl", { class: "keys" }, KEYS.map(([key, what]) => [h("dt", {}, key), h("dd", {}, what)])), close);
+  fill(
+    dialog,
+    h("h2", {}, "Keys"),
+    h(
+      "dl",
+      { class: "keys" },
+      KEYS.map(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]),
+    ),
+    close,
+  );
   dialog.showModal();
 }
 
 function pageKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+  if (
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    event.target.closest("input, select, textarea, dialog")
+  )
+    return;
   const part = document.querySelectorAll("#nav [data-part]")[Number(event.key) - 1];
   if (event.key === "/") document.getElementById("search").focus();
   else if (event.key === "t") switchTheme();
@@ -97,12 +186,18 @@ function start() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTheme);
   headSection();
   const parts = PARTS.map(([id, label, build]) => [id, label, build()]).filter(([, , part]) => part);
-  fill(document.getElementById("main"), parts.map(([, , part]) => part));
+  fill(
+    document.getElementById("main"),
+    parts.map(([, , part]) => part),
+  );
   redraw(Object.keys(defaults));
   navigation(parts);
   addEventListener("keydown", pageKey);
   addEventListener("scroll", hideTip, { passive: true });
-  fill(document.getElementById("footer"), "Drawn from the stored pictures and readings alone; the same store gives the same page, byte for byte.");
+  fill(
+    document.getElementById("footer"),
+    "Drawn from the stored pictures and readings alone; the same store gives the same page, byte for byte.",
+  );
 }
 
 start();

@@ -1,11 +1,40 @@
 // Numbers as text, scores as cells, and the notes that say why a number is missing or orders nothing.
 
 const COSTS = new Map([
-  ["seconds", { id: "seconds", label: "time", higher_is_better: false, unit: "s", description: "Mean time for one picture.", source: "measured while the pictures were made" }],
-  ["evaluations", { id: "evaluations", label: "evaluations", higher_is_better: false, unit: "", description: "Mean network evaluations for one picture, all stages.", source: "counted while the pictures were made" }],
+  [
+    "seconds",
+    {
+      id: "seconds",
+      label: "time",
+      higher_is_better: false,
+      unit: "s",
+      description: "Mean time for one picture.",
+      source: "measured while the pictures were made",
+    },
+  ],
+  [
+    "evaluations",
+    {
+      id: "evaluations",
+      label: "evaluations",
+      higher_is_better: false,
+      unit: "",
+      description: "Mean network evaluations for one picture, all stages.",
+      source: "counted while the pictures were made",
+    },
+  ],
 ]);
 
-const infoOf = (id) => metrics.get(id) ?? COSTS.get(id) ?? { id, label: id.replaceAll("_", " "), higher_is_better: true, unit: "", description: "", source: "" };
+const infoOf = (id) =>
+  metrics.get(id) ??
+  COSTS.get(id) ?? {
+    id,
+    label: id.replaceAll("_", " "),
+    higher_is_better: true,
+    unit: "",
+    description: "",
+    source: "",
+  };
 
 // The number that ranks: EM when it was scored, else the first there is.
 const headline = metrics.has("em_ci") ? "em_ci" : data.metrics[0]?.id;
@@ -28,17 +57,28 @@ function number(value, id) {
   if (value === undefined || value === null) return "–";
   const shown = isShare(id) ? 100 * value : value;
   const size = Math.abs(shown);
-  const plain = isShare(id) ? shown.toFixed(1) : Number.isInteger(shown) || size >= 100 ? shown.toFixed(0) : size >= 10 ? shown.toFixed(1) : shown.toFixed(2);
+  const plain = isShare(id)
+    ? shown.toFixed(1)
+    : Number.isInteger(shown) || size >= 100
+      ? shown.toFixed(0)
+      : size >= 10
+        ? shown.toFixed(1)
+        : shown.toFixed(2);
   return plain.replace("-", "−");
 }
 
-const unitOf = (id) => (isShare(id) ? "%" : infoOf(id).unit.replace("x1000", "×1000").replace("x100", "×100"));
+const unitOf = (id) =>
+  isShare(id) ? "%" : infoOf(id).unit.replace("x1000", "×1000").replace("x100", "×100");
 const arrow = (id) => (infoOf(id).higher_is_better ? "↑" : "↓");
-const interval = (score, id) => (score.low === undefined ? "" : `[${number(score.low, id)}, ${number(score.high, id)}]`);
+const interval = (score, id) =>
+  score.low === undefined ? "" : `[${number(score.low, id)}, ${number(score.high, id)}]`;
 
 function describe(row, id) {
   const score = scoreOf(row, id);
-  const lines = [`${row.label}`, `${infoOf(id).label}: ${number(score.value, id)} ${unitOf(id)} ${interval(score, id)}`.trim()];
+  const lines = [
+    `${row.label}`,
+    `${infoOf(id).label}: ${number(score.value, id)} ${unitOf(id)} ${interval(score, id)}`.trim(),
+  ];
   if (score.expected) lines.push(`${score.n} of ${score.expected} pictures scored`);
   if (score.reason) lines.push(score.reason);
   return lines;
@@ -57,7 +97,11 @@ function spanOf(id, members = rows) {
 function whisker(score, [low, high]) {
   const width = 62;
   const at = (value) => 2 + ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * (width - 4);
-  const bar = s("svg", { class: "whisker", viewBox: `0 0 ${width} 8`, "aria-hidden": "true" }, s("line", { class: "rail", x1: 2, x2: width - 2, y1: 4, y2: 4 }));
+  const bar = s(
+    "svg",
+    { class: "whisker", viewBox: `0 0 ${width} 8`, "aria-hidden": "true" },
+    s("line", { class: "rail", x1: 2, x2: width - 2, y1: 4, y2: 4 }),
+  );
   if (score.low !== undefined) {
     bar.append(s("line", { class: "span", x1: at(score.low), x2: at(score.high), y1: 4, y2: 4 }));
   }
@@ -78,6 +122,10 @@ class Notes {
 
   list() {
     if (!this.reasons.length) return null;
-    return h("ol", { class: "notes" }, this.reasons.map((reason) => h("li", {}, reason)));
+    return h(
+      "ol",
+      { class: "notes" },
+      this.reasons.map((reason) => h("li", {}, reason)),
+    );
   }
 }

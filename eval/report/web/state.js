@@ -1,8 +1,24 @@
 // What the reader chose. It lives in the address after "#", so a view can be kept and passed on.
 
 const defaults = {
-  sort: "rank", down: "0", q: "", columns: "", x: "", y: "", logx: "auto", heat: "", a: "", b: "",
-  row: "", outcome: "all", stratum: "", find: "", align: "1", boxes: "1", theme: "auto", more: "1",
+  sort: "rank",
+  down: "0",
+  q: "",
+  columns: "",
+  x: "",
+  y: "",
+  logx: "auto",
+  heat: "",
+  a: "",
+  b: "",
+  row: "",
+  outcome: "all",
+  stratum: "",
+  find: "",
+  align: "1",
+  boxes: "1",
+  theme: "auto",
+  more: "1",
 };
 const state = { ...defaults, ...Object.fromEntries(readHash()) };
 

@@ -6,12 +6,17 @@ const everyColumn = [...metrics.keys(), ...COSTS.keys()];
 function shownColumns() {
   const asked = state.columns.split(",").filter((id) => everyColumn.includes(id));
   const usual = USUAL.filter((id) => metrics.has(id));
-  return asked.length ? asked : [...(usual.length ? usual : [...metrics.keys()].slice(0, 6)), ...COSTS.keys()];
+  return asked.length
+    ? asked
+    : [...(usual.length ? usual : [...metrics.keys()].slice(0, 6)), ...COSTS.keys()];
 }
 
 function matches(row) {
   const text = `${row.label} ${JSON.stringify(row.spec)} ${row.tie}`.toLowerCase();
-  return state.q.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+  return state.q
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
 }
 
 // Foreign protocols stay below; then ranked values by size, then what is only shown, then what is missing.
@@ -22,7 +27,8 @@ function sortedRows(members) {
   const sign = state.down === "1" ? -1 : 1;
   const byValue = (a, b) => {
     if (id === "rank") return sign * (a.index - b.index);
-    if (id === "label") return sign * a.label.localeCompare(b.label, "en", { numeric: true }) || a.index - b.index;
+    if (id === "label")
+      return sign * a.label.localeCompare(b.label, "en", { numeric: true }) || a.index - b.index;
     if (class_(a) !== class_(b)) return class_(a) - class_(b);
     if (class_(a) > 0) return a.index - b.index;
     return sign * (scoreOf(a, id).value - scoreOf(b, id).value) || a.index - b.index;
@@ -38,24 +44,47 @@ function sortBy(id) {
 function headCell(id, label, lines, extra = "") {
   const active = state.sort === id;
   const order = active ? (state.down === "1" ? "descending" : "ascending") : "none";
-  const button = h("button", { type: "button", onclick: () => sortBy(id) }, label, h("span", { class: "order", "aria-hidden": "true" }, active ? (state.down === "1" ? "▼" : "▲") : ""));
+  const button = h(
+    "button",
+    { type: "button", onclick: () => sortBy(id) },
+    label,
+    h("span", { class: "order", "aria-hidden": "true" }, active ? (state.down === "1" ? "▼" : "▲") : ""),
+  );
   withTip(button, () => lines);
-  return h("th", { scope: "col", "aria-sort": order, class: `${active ? "active" : ""} ${extra}`, "data-column": id }, button);
+  return h(
+    "th",
+    { scope: "col", "aria-sort": order, class: `${active ? "active" : ""} ${extra}`, "data-column": id },
+    button,
+  );
 }
 
 function metricHead(id) {
   const info = infoOf(id);
   const unit = unitOf(id);
   const text = [info.label, h("small", {}, ` ${unit ? `${unit} ` : ""}${arrow(id)}`)];
-  return headCell(id, text, [info.description, `${info.higher_is_better ? "Higher" : "Lower"} is better. Source: ${info.source}.`], "metric");
+  return headCell(
+    id,
+    text,
+    [info.description, `${info.higher_is_better ? "Higher" : "Lower"} is better. Source: ${info.source}.`],
+    "metric",
+  );
 }
 
 function scoreCell(row, id, span, notes) {
   const score = scoreOf(row, id);
-  const attributes = { "data-label": infoOf(id).label, class: `metric ${isRanked(score) ? "" : hasValue(score) ? "unranked" : "missing"}` };
-  if (!hasValue(score)) return h("td", attributes, h("span", { class: "value" }, "—", notes.mark(score.reason)));
+  const attributes = {
+    "data-label": infoOf(id).label,
+    class: `metric ${isRanked(score) ? "" : hasValue(score) ? "unranked" : "missing"}`,
+  };
+  if (!hasValue(score))
+    return h("td", attributes, h("span", { class: "value" }, "—", notes.mark(score.reason)));
   const partial = score.expected && score.n < score.expected;
-  const value = h("span", { class: "value" }, number(score.value, id), score.reason && notes.mark(score.reason));
+  const value = h(
+    "span",
+    { class: "value" },
+    number(score.value, id),
+    score.reason && notes.mark(score.reason),
+  );
   const coverage = partial && h("span", { class: "coverage" }, `${score.n}/${score.expected}`);
   const cell = h("td", attributes, value, coverage || null, COSTS.has(id) ? null : whisker(score, span));
   return withTip(cell, () => describe(row, id));
@@ -64,35 +93,65 @@ function scoreCell(row, id, span, notes) {
 function rankCell(row) {
   const [low, high] = row.rank_interval ?? [];
   const range = row.rank_interval && low !== high ? h("small", {}, `${low}–${high}`) : null;
-  const cell = h("td", { class: "rank", "data-label": "rank" }, row.rank === null ? "–" : String(row.rank), range);
-  const why = row.rank === null ? ["Not ranked."] : [`Rank ${row.rank} by EM`, row.rank_interval ? `95 % of resampled tables: ${low} to ${high}` : "no interval"];
+  const cell = h(
+    "td",
+    { class: "rank", "data-label": "rank" },
+    row.rank === null ? "–" : String(row.rank),
+    range,
+  );
+  const why =
+    row.rank === null
+      ? ["Not ranked."]
+      : [
+          `Rank ${row.rank} by EM`,
+          row.rank_interval ? `95 % of resampled tables: ${low} to ${high}` : "no interval",
+        ];
   return withTip(cell, () => why);
 }
 
 function tieCell(row) {
   const letters = h("span", { class: "tie" }, row.tie || "");
-  return withTip(h("td", { class: "tie", "data-label": "tie" }, letters), () => ["Rows that share a letter cannot be told apart", "(paired tests on EM, Holm, 5 %)."]);
+  return withTip(h("td", { class: "tie", "data-label": "tie" }, letters), () => [
+    "Rows that share a letter cannot be told apart",
+    "(paired tests on EM, Holm, 5 %).",
+  ]);
 }
 
 function labelCell(row) {
-  const chips = axes.filter((name) => row.axes[name] !== undefined && !row.label.includes(String(row.axes[name])));
+  const chips = axes.filter(
+    (name) => row.axes[name] !== undefined && !row.label.includes(String(row.axes[name])),
+  );
   return h(
-    "th", { scope: "row", class: "label" }, swatch(row), h("span", { class: "name" }, row.label),
+    "th",
+    { scope: "row", class: "label" },
+    swatch(row),
+    h("span", { class: "name" }, row.label),
     isForeign(row) ? h("span", { class: "chip lock" }, "other protocol") : null,
     chips.slice(0, 3).map((name) => h("span", { class: "chip" }, `${name} ${row.axes[name]}`)),
   );
 }
 
 function pickCell(row) {
-  const button = (side) => toggle(side.toUpperCase(), state[side] === row.key, () => set({ [side]: state[side] === row.key ? "" : row.key }), `Row ${side.toUpperCase()} of the comparison`);
+  const button = (side) =>
+    toggle(
+      side.toUpperCase(),
+      state[side] === row.key,
+      () => set({ [side]: state[side] === row.key ? "" : row.key }),
+      `Row ${side.toUpperCase()} of the comparison`,
+    );
   return h("td", { class: "pick", "data-label": "compare" }, button("a"), button("b"));
 }
 
 function bodyRow(row, columns, spans, notes) {
   const picked = state.a === row.key ? "is-a" : state.b === row.key ? "is-b" : "";
   const line = h(
-    "tr", { tabindex: 0, class: `${isForeign(row) ? "foreign" : ""} ${picked}`, "data-row": row.key },
-    rankCell(row), tieCell(row), labelCell(row), columns.map((id) => scoreCell(row, id, spans.get(id), notes)), pickCell(row),
+    "tr",
+    { tabindex: 0, class: `${isForeign(row) ? "foreign" : ""} ${picked}`, "data-row": row.key },
+    rankCell(row),
+    tieCell(row),
+    labelCell(row),
+    columns.map((id) => scoreCell(row, id, spans.get(id), notes)),
+    pickCell(row),
   );
   line.addEventListener("keydown", (event) => rowKey(event, line, row));
   return line;
@@ -116,20 +175,34 @@ function drawTable(body) {
   const spans = new Map(columns.map((id) => [id, spanOf(id)]));
   const notes = new Notes();
   const head = h(
-    "tr", {}, headCell("rank", "#", ["Order of the board: rank by EM"]), h("th", { scope: "col" }, "tie"),
-    headCell("label", "setting", ["By name"]), columns.map(metricHead), h("th", { scope: "col" }, "compare"),
+    "tr",
+    {},
+    headCell("rank", "#", ["Order of the board: rank by EM"]),
+    h("th", { scope: "col" }, "tie"),
+    headCell("label", "setting", ["By name"]),
+    columns.map(metricHead),
+    h("th", { scope: "col" }, "compare"),
   );
   const lines = members.map((row) => bodyRow(row, columns, spans, notes));
   fill(
-    body, h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" }, h("table", { class: "board" }, h("thead", {}, head), h("tbody", {}, lines))),
-    h("p", { class: "status", role: "status" }, tableStatus(members)), notes.list(),
+    body,
+    h(
+      "div",
+      { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" },
+      h("table", { class: "board" }, h("thead", {}, head), h("tbody", {}, lines)),
+    ),
+    h("p", { class: "status", role: "status" }, tableStatus(members)),
+    notes.list(),
   );
 }
 
 function tableStatus(members) {
   const hidden = rows.length - members.length;
   const id = state.sort;
-  const silent = !["rank", "label"].includes(id) && members.length > 0 && !members.some((row) => isRanked(scoreOf(row, id)));
+  const silent =
+    !["rank", "label"].includes(id) &&
+    members.length > 0 &&
+    !members.some((row) => isRanked(scoreOf(row, id)));
   const parts = [`${members.length} of ${rows.length} rows`];
   if (hidden) parts.push(`${hidden} filtered out`);
   if (silent) parts.push(`${infoOf(id).label} orders nothing here: see the notes`);
@@ -144,14 +217,35 @@ function columnPicker() {
       else now.delete(id);
       set({ columns: everyColumn.filter((column) => now.has(column)).join(",") });
     };
-    return h("label", { class: "check" }, h("input", { type: "checkbox", checked: shownColumns().includes(id), onchange: change }), infoOf(id).label);
+    return h(
+      "label",
+      { class: "check" },
+      h("input", { type: "checkbox", checked: shownColumns().includes(id), onchange: change }),
+      infoOf(id).label,
+    );
   };
-  return h("details", { class: "picker" }, h("summary", {}, "Columns"), h("div", { class: "checks" }, everyColumn.map(box)));
+  return h(
+    "details",
+    { class: "picker" },
+    h("summary", {}, "Columns"),
+    h("div", { class: "checks" }, everyColumn.map(box)),
+  );
 }
 
 function tableSection() {
-  const { part, body } = section("board", "Leaderboard", "Whiskers are 95 % intervals over prompts. Rows that share a letter cannot be told apart. A number in grey is shown but orders nothing; the notes say why.");
-  const search = h("input", { type: "search", id: "search", placeholder: "Filter rows  ( / )", "aria-label": "Filter rows", value: state.q, oninput: (event) => set({ q: event.target.value }) });
+  const { part, body } = section(
+    "board",
+    "Leaderboard",
+    "Whiskers are 95 % intervals over prompts. Rows that share a letter cannot be told apart. A number in grey is shown but orders nothing; the notes say why.",
+  );
+  const search = h("input", {
+    type: "search",
+    id: "search",
+    placeholder: "Filter rows  ( / )",
+    "aria-label": "Filter rows",
+    value: state.q,
+    oninput: (event) => set({ q: event.target.value }),
+  });
   const table = h("div", {});
   body.append(h("div", { class: "controls" }, search, columnPicker()), table);
   view(["sort", "down", "q", "columns", "a", "b"], () => {
