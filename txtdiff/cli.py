@@ -154,7 +154,7 @@ def config_command(config: ConfigFile = None, preset: PresetName = None, changes
     """Print all settings with their meaning and value, as a TOML file that train takes."""
     from txtdiff.config_reference import annotated
 
-    settings = run_config(TrainFlags(preset=preset, changes=changes), config, [])
+    settings = run_config(TrainFlags(preset=preset, images=None, changes=changes), config, [])
     typer.echo(annotated(settings), nl=False)
 
 

@@ -170,7 +170,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _with_none(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, Any]:
-    """Replace "none" by None where a setting may be unset."""
+    """Replace "none" and an empty text by None where a setting may be unset."""
     result = dict(tree)
     for name, value in tree.items():
         if name not in group.model_fields:
@@ -179,7 +179,7 @@ def _with_none(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, Any]
         inner = [kind for kind in choices if isinstance(kind, type) and issubclass(kind, Settings)]
         if isinstance(value, Mapping) and inner:
             result[name] = _with_none(value, inner[0])
-        elif value == "none" and types.NoneType in choices:
+        elif value in ("none", "") and types.NoneType in choices:
             result[name] = None
     return result
 

@@ -138,7 +138,7 @@ def test_presets_are_valid_and_survive_a_round_trip(name: str) -> None:
             "averaging": st.fixed_dictionaries(
                 {"rates": st.lists(st.floats(1e-6, 1 - 1e-6), min_size=1, max_size=3, unique=True)}
             ),
-            "data": st.fixed_dictionaries({"where": st.text(max_size=20).filter(lambda t: t != "none")}),
+            "data": st.fixed_dictionaries({"where": st.text(min_size=1, max_size=20).filter(lambda t: t != "none")}),
         },
     )
 )

@@ -1,0 +1,147 @@
+"""The command line as a user has it: from a catalog to pictures, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tomli_w
+from PIL import Image
+from tiny import TINY, tiny_catalog
+
+from txtdiff.cli import main
+from txtdiff.sample_files import unescape
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["txtdiff", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    tiny_catalog(folder)
+    (folder / "tiny.toml").write_text(tomli_w.dumps(TINY))
+    return folder
+
+
+def test_train_then_sample(run: Run, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalog = data / "catalog.duckdb"
+    train = ("train", data / "tiny.toml", "--catalog", catalog, "--images", "8")
+    assert run(*train, "--out", "base") == 0
+    assert run(*train, "--out", "base") == 0
+    assert "was trained before on 8 images" in capsys.readouterr().err
+    sizes = ("--set", "model.image_size_px=32", "--set", "model.attention.resolutions_px=[16]",
+             "--set", "model.text.attention.resolutions_px=[16]")  # fmt: skip
+    assert run(*train, "--out", "up", *sizes, "--set", "model.upsampler.small_size_px=16") == 0
+    stages = ("--base", "base", "--upsampler", "up")
+    asked = ("--txt", r"I can\nwrite", "--n", "3", "--sampler", "ddim:3", "--guidance", "2", "--seed", "5")
+    assert run("sample", *stages, *asked, "--out", "pictures", "--npz") == 0
+    out = tmp_path / "pictures"
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        *(f"0000{i}.png" for i in range(3)),
+        "grid.png",
+        "prompts.jsonl",
+        "samples_3x32x32x3.npz",
+    }
+    picture = Image.open(out / "00001.png")
+    facts = json.loads(picture.text["txtdiff"])
+    assert picture.size == (32, 32)
+    assert (facts["txt"], facts["seed"], len(facts["stages"])) == ("I can\nwrite", 6, 2)
+    assert facts["stages"][0]["guidance_txt"] == 2 and "guidance_txt" not in facts["stages"][1]
+    assert [json.loads(line)["seed"] for line in (out / "prompts.jsonl").read_text().splitlines()] == [
+        5,
+        6,
+        7,
+    ]
+    first = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    assert run("sample", *stages, *asked, "--out", "again") == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")} == first
+
+
+def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None:
+    """A short training line of the parent project, its .txt files beside the pictures."""
+    source = data / "pictures"
+    for i, path in enumerate(sorted(source.glob("*.png"))):
+        path.with_suffix(".txt").write_text("" if i % 5 == 4 else "abc")
+    line = (
+        "--data_dir", source, "--image_size", 16, "--num_channels", 32, "--num_res_blocks", 1,
+        "--num_heads", 1, "--channel_mult", "1,1", "--attention_resolutions", 8, "--learn_sigma", "True", "--txt", "True",
+        "--txt_dim", 64, "--txt_depth", 1, "--max_seq_len", 12,
+        "--txt_resolutions", 8, "--char_level", "True",
+        "--cross_attn_q_t_emb", "True", "--batch_size", 4, "--lr_anneal_steps", 2, "--log_interval", 1,
+        "--diffusion_steps", 100, "--txt_pdrop", 0.2, "--autosave", 0, "--perf_no_ddl", 1,
+    )  # fmt: skip
+    assert run("train", *line, "--out", "run", "--set", "run.grid_pictures=0") == 0
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert config["run"]["images"] == 8 and config["diffusion"]["parameterisation"] == "eps"
+    assert (tmp_path / "run" / "step-8" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train --preset mini-bse --out x", "Did you mean 'mini-base'?"),
+        ("train --preset mini-base --out x", "how long to train"),
+        ("train --preset mini-base --out x --images 8", "no pictures to train on"),
+        ("train --preset mini-base --out x --images 8 --catalog none.duckdb", "there is no catalog"),
+        ("train none.toml --out x", "there is no settings file none.toml"),
+        ("train --preset mini-base --out x --set optim.lrr=1", "Did you mean 'lr'?"),
+        ("train --preset mini-base --frobnicate", "No such option"),
+        ("train --preset mini-base --data_dir x", "Use one or the other"),
+        ("train --stage base --preset mini-base", "--stage has no effect"),
+        ("train --data_dir x --bread_lr 1", "refused"),
+        ("sample --base nowhere --txt a --out x", "there is no directory nowhere"),
+        ("sample --base . --txt a --out x", "holds no valid checkpoint"),
+        ("sample --base . --out x", "no text to write"),
+        ("config --set model.depht=1", "unknown setting"),
+    ],
+)
+def test_errors_are_one_message(
+    run: Run, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    assert run(*line.split()) == 2
+    told = capsys.readouterr().err
+    assert message in told.replace("\n", " ")
+    assert "Traceback" not in told
+
+
+def test_config_prints_what_train_takes(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("config", "--preset", "mini-upsampler", "--set", "optim.lr=0.5") == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.toml").write_text(printed)
+    assert tomllib.loads(printed)["optim"]["lr"] == 0.5
+    assert "# Learning rate." in printed
+    assert run("config", "printed.toml") == 0
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (r"a\nb", "a\nb"),
+        (r"a\\nb", r"a\nb"),
+        (r"C:\dir", r"C:\dir"),
+        ("\\", "\\"),
+        (r"\\", "\\"),
+        (r"\\\n", "\\\n"),
+    ],
+)
+def test_escapes(typed: str, meant: str) -> None:
+    assert unescape(typed) == meant
