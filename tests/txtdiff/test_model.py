@@ -1,0 +1,230 @@
+"""The network itself: what conditions it, what does not reach it, and what must not change its output."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from txtdiff.model import CaptionFeatures, ModelConfig, UNet, build_network
+from txtdiff.model.config import (
+    AttentionConfig,
+    CaptionConfig,
+    TextAttentionConfig,
+    TextConfig,
+    TowerSize,
+    UpsamplerConfig,
+)
+from txtdiff.model.layout import plan_network
+from txtdiff.model.text_encoder import relative_bucket
+
+TOWER = CaptionConfig(
+    tower="custom", size=TowerSize(width=32, layers=2, heads=2, vocab_size=50), weights="random", frozen=False
+)
+
+
+def small(**changes: object) -> ModelConfig:
+    """A network that runs in milliseconds."""
+    fields: dict[str, object] = {
+        "image_size_px": 16,
+        "channels": 32,
+        "channel_mult": (1, 2),
+        "n_res_blocks": 1,
+        "attention": AttentionConfig(resolutions_px=(8,), channels_per_head=16),
+        "text": TextConfig(width=64, attention=TextAttentionConfig(resolutions_px=(8,))),
+    }
+    return ModelConfig.model_validate(fields | changes)
+
+
+def network(config: ModelConfig) -> UNet:
+    """Random weights everywhere: at the start many layers are zero and would hide mistakes."""
+    torch.manual_seed(0)
+    built = build_network(config).eval()
+    with torch.no_grad():
+        for name, weight in built.named_parameters():
+            noise = torch.randn(weight.shape)
+            if weight.ndim >= 2:
+                weight.copy_(noise * weight[0].numel() ** -0.5)
+            else:
+                weight.copy_(0.1 * noise + (1.0 if name.endswith("weight") else 0.0))
+    return built
+
+
+def inputs(n: int = 2, channels: int = 3, size: int = 16) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, channels, size, size, generator=generator), torch.tensor([3, 700, 20, 999][:n])
+
+
+TXT = torch.tensor([[0, 80, 81, 1, 0, 0], [0, 90, 91, 92, 6, 1]])
+CAPT = torch.nn.functional.pad(torch.tensor([[48, 5, 49, 0], [48, 7, 8, 49]]), (0, 73))
+
+
+def test_padding_and_neighbours_in_the_batch_change_nothing() -> None:
+    net, (x, t) = network(small(captions=TOWER)), inputs()
+    with torch.no_grad():
+        both = net(x, t, txt=TXT, capt=CAPT)
+        alone = net(x[:1], t[:1], txt=TXT[:1, :4], capt=CAPT[:1])
+    assert (both[:1] - alone).abs().max() <= 1e-5
+
+
+def test_each_letter_line_and_word_reaches_the_output() -> None:
+    net, (x, t) = network(small(captions=TOWER)), inputs(1)
+    with torch.no_grad():
+        plain = net(x, t, txt=TXT[:1], capt=CAPT[:1])
+        for changed in (
+            {"txt": torch.tensor([[0, 80, 82, 1, 0, 0]]), "capt": CAPT[:1]},
+            {"txt": torch.tensor([[0, 80, 81, 6, 1, 0]]), "capt": CAPT[:1]},
+            {"txt": TXT[:1], "capt": CAPT[1:]},
+            {"txt": TXT[:1], "capt": None},
+        ):
+            assert (net(x, t, **changed) - plain).abs().max() > 1e-4
+
+
+def test_captions_can_be_encoded_once_selected_and_joined() -> None:
+    for join in (("self_attention", "pooled"), ("cross_attention",)):
+        net, (x, t) = network(small(captions=TOWER.model_copy(update={"join": join}))), inputs()
+        with torch.no_grad():
+            wanted = net(x, t, txt=TXT, capt=CAPT)
+            once = net.encode_captions(CAPT)
+            assert once is not None
+            swapped = once.select(torch.tensor([1, 0]))
+            joined = CaptionFeatures.concat(
+                [swapped.select(torch.tensor([1])), swapped.select(torch.tensor([0]))]
+            )
+            assert (net(x, t, txt=TXT, capt=joined) - wanted).abs().max() <= 1e-5
+
+
+def test_an_upsampler_sees_the_small_picture_and_its_noise() -> None:
+    config = small(upsampler=UpsamplerConfig(small_size_px=8, noise_conditioning=True))
+    net, (x, t) = network(config), inputs()
+    low_res = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        first = net(x, t, txt=TXT, low_res=low_res, cond_timesteps=torch.tensor([0, 0]))
+        noisier = net(x, t, txt=TXT, low_res=low_res, cond_timesteps=torch.tensor([0, 300]))
+        other = net(x, t, txt=TXT, low_res=-low_res, cond_timesteps=torch.tensor([0, 0]))
+    assert first.shape == (2, 6, 16, 16)
+    assert (first[:1] - noisier[:1]).abs().max() <= 1e-5 < (first[1:] - noisier[1:]).abs().max()
+    assert (first - other).abs().max() > 1e-3
+
+
+def test_what_a_network_needs_must_be_given_and_nothing_else() -> None:
+    net, (x, t) = network(small(n_classes=10)), inputs()
+    y = torch.tensor([1, 2])
+    with torch.no_grad():
+        assert (net(x, t, txt=TXT, y=y) - net(x, t, txt=TXT, y=y + 1)).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="needs y"):
+        net(x, t, txt=TXT)
+    with pytest.raises(ValueError, match="needs txt"):
+        net(x, t, y=y)
+    with pytest.raises(ValueError, match="no use for low_res"):
+        net(x, t, txt=TXT, y=y, low_res=x)
+    with pytest.raises(ValueError, match="positions"):
+        net(x, t, txt=torch.ones(2, 65, dtype=torch.long), y=y)
+
+
+def test_patches_fold_pixels_into_channels() -> None:
+    net = network(small(image_size_px=32, patch_size=2))
+    x, t = inputs(size=32)
+    with torch.no_grad():
+        assert net(x, t, txt=TXT).shape == (2, 6, 32, 32)
+    assert net.stem.in_channels == 12
+    assert {stage.resolution_px for stage in net.plan.down} == {16, 8}
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_grey_pictures(adapter: bool) -> None:
+    net = network(small(image_channels=1, grey_adapter=adapter, predicts_variance=False))
+    x, t = inputs(channels=1)
+    with torch.no_grad():
+        assert net(x, t, txt=TXT).shape == (2, 1, 16, 16)
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    gradients = []
+    for resolutions in ((), (16, 8)):
+        net, (x, t) = network(small(recompute_resolutions_px=resolutions, captions=TOWER)), inputs()
+        net.train()
+        net(x, t, txt=TXT, capt=CAPT).square().mean().backward()
+        gradients.append([weight.grad for weight in net.parameters()])
+    for kept, recomputed in zip(*gradients, strict=True):
+        assert kept is not None and recomputed is not None
+        assert torch.equal(kept, recomputed)
+
+
+def test_a_new_network_predicts_nothing_yet() -> None:
+    torch.manual_seed(0)
+    x, t = inputs()
+    with torch.no_grad():
+        assert build_network(small())(x, t, txt=TXT).abs().max() == 0
+
+
+def test_a_frozen_tower_has_no_gradients_and_a_trained_one_has() -> None:
+    for frozen in (True, False):
+        net, (x, t) = network(small(captions=TOWER.model_copy(update={"frozen": frozen}))), inputs()
+        assert net.caption_encoder is not None
+        net.train()
+        net(x, t, txt=TXT, capt=CAPT).square().mean().backward()
+        assert (net.caption_encoder.token_embedding.weight.grad is None) == frozen
+        assert net.caption_encoder.norm.weight.grad is not None
+
+
+def test_structure_without_memory() -> None:
+    with torch.device("meta"):
+        net = build_network(small(channels=256, captions=TOWER))
+    assert {weight.device.type for weight in net.parameters()} == {"meta"}
+
+
+def test_the_layout_of_the_readme_model() -> None:
+    """Which layers stand where in the fork's README model (64 px, C = 256), entry by entry."""
+    config = ModelConfig(
+        image_size_px=64,
+        channels=256,
+        channel_mult=(1, 2, 2, 4, 4),
+        attention=AttentionConfig(resolutions_px=(4, 8, 16)),
+        text=TextConfig(width=512, attention=TextAttentionConfig(resolutions_px=(8, 16, 32))),
+    )
+    plan = plan_network(config)
+    assert [stage.slots for stage in plan.down[:6]] == [
+        ("res",),
+        ("res",),
+        ("down",),
+        ("res",),
+        ("res",),
+        ("down",),
+    ]
+    assert plan.down[6].slots == ("res", "attention")
+    assert (plan.up[0].in_channels, plan.up[0].slots) == (2048, ("res", "attention"))
+    assert plan.up[2].slots == ("res", "attention", "up")
+    assert (plan.up[5].in_channels, plan.up[5].slots) == (1536, ("res", "attention", "text", "up"))
+    assert (plan.up[11].in_channels, plan.up[11].slots) == (768, ("res", "text", "up"))
+    assert [stage.out_channels for stage in plan.up[12:]] == [256] * 3
+
+
+def test_relative_buckets_are_those_of_t5() -> None:
+    distances = torch.arange(-200, 201)
+    for distance, bucket in zip(distances.tolist(), relative_bucket(distances).tolist(), strict=True):
+        size, base = abs(distance), 16 if distance < 0 else 0
+        wanted = size if size < 8 else min(15, 8 + int(8 * math.log(size / 8) / math.log(16)))
+        assert bucket == base + wanted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_size_px": 18, "channel_mult": (1, 2, 2)},
+        {"grey_adapter": True},
+        {"text": None, "captions": TOWER.model_copy(update={"join": ("cross_attention",)})},
+        {"captions": {"tower": "custom"}},
+        {"captions": {"join": ()}},
+        {"captions": {"join": ("self_attention", "cross_attention")}},
+        {"text": {"width": 96}},
+        {"text": {"attention": {"image_norm": "layer_norm"}}},
+        {"no_such_setting": 1},
+    ],
+)
+def test_settings_that_contradict_each_other_are_errors(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        small(**changes)
