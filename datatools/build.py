@@ -18,7 +18,7 @@ from datatools.console import progress
 from datatools.errors import InputError
 from datatools.plan import Plan, make_plan, register_readers
 from datatools.record import Recorder
-from datatools.runner import LocalRunner
+from datatools.runner import LocalRunner, Runner
 from datatools.scan import Listing, scan
 from datatools.sidecars import write_sidecars
 from datatools.sources import is_remote
@@ -77,13 +77,20 @@ def build_catalog(
         )
     with open_catalog(catalog_path, "write") as catalog:
         _check_source(catalog, listing.root)
-        runner = LocalRunner(
-            WorkerSetup(settings.ocr, settings.limits, opener), settings.workers, settings.time_limit_s
-        )
+        runner = _runner(settings, opener)
         try:
             return _build(catalog, listing, settings, runner)
         finally:
             runner.stop()
+
+
+def _runner(settings: BuildSettings, opener: str) -> Runner:
+    setup = WorkerSetup(settings.ocr, settings.limits, opener)
+    if settings.runner == "local":
+        return LocalRunner(setup, settings.workers, settings.time_limit_s)
+    from datatools.ray_runner import RayRunner  # an extra: Ray need not be installed
+
+    return RayRunner(setup, settings.workers, settings.time_limit_s, settings.ray_address)
 
 
 def _check_source(catalog: Catalog, root: str) -> None:
@@ -96,7 +103,7 @@ def _check_source(catalog: Catalog, root: str) -> None:
         )
 
 
-def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: LocalRunner) -> BuildReport:
+def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: Runner) -> BuildReport:
     readers = register_readers(catalog, runner.start())
     rule = SpeakingRule(settings.speaker, settings.ocr, settings.transcript)
     recorder = Recorder(catalog, _begin(catalog, listing, settings), readers, rule)
@@ -156,7 +163,7 @@ def _respeak(recorder: Recorder, texts_changed: Sequence[str]) -> None:
 
 
 def _read(
-    recorder: Recorder, plan: Plan, settings: BuildSettings, runner: LocalRunner, report: BuildReport
+    recorder: Recorder, plan: Plan, settings: BuildSettings, runner: Runner, report: BuildReport
 ) -> None:
     batch: list[Outcome] = []
     n_failed, committed_at = 0, time.monotonic()

@@ -56,6 +56,10 @@ class BuildFlags:
     ] = None
     speaker: Annotated[Speaker, typer.Option(help="Which of several readers speaks.")] = "first"
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = _DEFAULTS.workers
+    runner: Annotated[Literal["local", "ray"], typer.Option(help="Where they run.")] = "local"
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster. Default: one on this machine.")
+    ] = None
     write_txt: Annotated[
         str | None, typer.Option(metavar="[DIR]", help="Write .txt files beside the pictures, or below DIR.")
     ] = None
@@ -91,6 +95,8 @@ class BuildFlags:
             limits=Limits(max_pixels=self.max_pixels),
             time_limit_s=self.time_limit,
             workers=self.workers,
+            runner=self.runner,
+            ray_address=self.ray_address,
             retry=None if self.retry is None else tuple(filter(None, self.retry.split(","))),
             write_txt=None
             if self.write_txt is None

@@ -33,6 +33,10 @@ class BuildSettings:
     """Seconds one picture may take, decoding and reading together."""
     workers: int = os.cpu_count() or 1
     """Processes that read."""
+    runner: Literal["local", "ray"] = "local"
+    """Where workers run: processes of this machine, or actors of a Ray cluster."""
+    ray_address: str | None = None
+    """Of the cluster, as `ray.init` takes it; None: Ray on this machine."""
     chunk_pictures: int = 8
     """Pictures a worker takes at a time."""
     commit_pictures: int = 128
@@ -53,6 +57,8 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if len(set(self.ocr)) != len(self.ocr):
             raise InputError("a reader is named twice", "Check --ocr.")
+        if self.ray_address is not None and self.runner != "ray":
+            raise InputError("--ray-address has no effect without --runner ray", "Give both.")
         for cause in self.retry or ():
             if cause not in CAUSES:
                 remedy = suggest(cause, CAUSES) or f"Causes are {', '.join(CAUSES)}."

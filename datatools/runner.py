@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol
 
 from datatools.decode import Cause
 from datatools.errors import InputError
@@ -33,13 +33,28 @@ from datatools.worker import (
     read_tasks,
 )
 
-__all__ = ["LocalRunner"]
+__all__ = ["START_LIMIT_S", "THREAD_LIMITS", "Chunk", "LocalRunner", "Runner", "chunk_limit_s"]
 
-_START_LIMIT_S = 300.0  # loading weights from a cold disk
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+START_LIMIT_S = 300.0  # loading weights from a cold disk
+THREAD_LIMITS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """One thread per worker: workers are the parallelism, and threads of theirs would fight over the cores."""
 
 Chunk = tuple[Task, ...]
+
+
+class Runner(Protocol):
+    """Whoever spreads tasks over workers."""
+
+    def start(self) -> list[ReaderIdentity]: ...
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]: ...
+
+    def stop(self) -> None: ...
+
+
+def chunk_limit_s(chunk: Chunk, time_limit_s: float) -> float:
+    """Seconds a chunk may take: pictures help each other out, a slow one may use what quick ones leave."""
+    return time_limit_s * (1 + (len(chunk) - 1) / 4)
 
 
 @dataclass(slots=True)
@@ -74,8 +89,8 @@ class LocalRunner:
         """
         first = self._spawn()
         self._workers.append(first)
-        if not first.pipe.poll(_START_LIMIT_S):
-            raise InputError(f"the readers did not open within {_START_LIMIT_S:g} s")
+        if not first.pipe.poll(START_LIMIT_S):
+            raise InputError(f"the readers did not open within {START_LIMIT_S:g} s")
         try:
             answer = first.pipe.recv()
         except (EOFError, OSError) as error:
@@ -124,13 +139,11 @@ class LocalRunner:
 
     def _give(self, worker: _Worker, chunk: Chunk) -> None:
         worker.chunk = chunk
-        worker.deadline = time.monotonic() + (self._chunk_limit_s(chunk) if worker.ready else _START_LIMIT_S)
+        worker.deadline = time.monotonic() + (
+            chunk_limit_s(chunk, self._time_limit_s) if worker.ready else START_LIMIT_S
+        )
         with suppress(OSError):  # a dead worker is noticed, and replaced, when its answer is awaited
             worker.pipe.send(chunk)
-
-    def _chunk_limit_s(self, chunk: Chunk) -> float:
-        # Pictures of a chunk help each other out: a slow one may use what quick ones leave.
-        return self._time_limit_s * (1 + (len(chunk) - 1) / 4)
 
     def _collect(self, worker: _Worker, again: deque[Chunk]) -> Iterator[list[Outcome]]:
         try:
@@ -143,7 +156,7 @@ class LocalRunner:
             yield answer
         else:  # its chunk waits in the pipe; the clock starts now
             self._greet(worker, answer)
-            worker.deadline = time.monotonic() + self._chunk_limit_s(worker.chunk)
+            worker.deadline = time.monotonic() + chunk_limit_s(worker.chunk, self._time_limit_s)
 
     def _greet(self, worker: _Worker, answer: Any) -> list[ReaderIdentity]:
         if isinstance(answer, InputError):
@@ -191,8 +204,8 @@ def _birth() -> Iterator[None]:
     names = ("__file__", "__spec__")
     hidden: dict[str, Any] = {name: vars(main).pop(name) for name in names if name in vars(main)}
     main.__spec__ = None
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
+    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+    os.environ.update(THREAD_LIMITS)
     try:
         yield
     finally:

@@ -215,6 +215,23 @@ def test_a_source_that_is_none_is_named_and_nothing_is_made(tmp_path: Path, wron
     assert not (tmp_path / "c.duckdb").exists()
 
 
+@pytest.mark.slow
+def test_ray_gives_the_same_rows_as_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        draw(tmp_path / f"in/{number}.png", f"word{number}")
+    draw(tmp_path / "in/crash.png", "!crash")
+    draw(tmp_path / "in/raise.png", "!raise")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path.cwd())]))
+    build(tmp_path / "in", tmp_path / "local.duckdb")
+    build(tmp_path / "in", tmp_path / "ray.duckdb", runner="ray")
+    assert content(tmp_path / "ray.duckdb") == content(tmp_path / "local.duckdb")
+    failures = "SELECT key, cause FROM failures ORDER BY key"
+    assert rows(tmp_path / "ray.duckdb", failures) == [
+        ("crash.png", "crashed"),
+        ("raise.png", "reader_error"),
+    ]
+
+
 def start_slow_build(source: Path, catalog: Path) -> subprocess.Popen[str]:
     """A build in a process of its own that says "acked" after each commit."""
     program = f"""

@@ -1,0 +1,161 @@
+"""The same work as LocalRunner on a Ray cluster: actors in place of processes, the same function inside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from datatools.decode import Cause
+from datatools.errors import InputError
+from datatools.runner import START_LIMIT_S, THREAD_LIMITS, Chunk, chunk_limit_s
+from datatools.worker import (
+    Outcome,
+    ReaderIdentity,
+    WorkerSetup,
+    failed,
+    identify,
+    open_readers,
+    read_tasks,
+)
+
+__all__ = ["RayRunner"]
+
+
+class _Reader:
+    """The life of a worker, as an actor."""
+
+    def open(self, setup: WorkerSetup) -> list[ReaderIdentity] | InputError:
+        self._limits = setup.limits
+        try:
+            self._readers = open_readers(setup)
+        except InputError as error:
+            return InputError(error.what, error.remedy)
+        return [identify(engine) for engine in self._readers.values()]
+
+    def read(self, chunk: Chunk) -> list[Outcome]:
+        return read_tasks(self._readers, self._limits, chunk)
+
+
+@dataclass(slots=True)
+class _Work:
+    """A chunk in the hands of an actor."""
+
+    actor: Any
+    chunk: Chunk
+    deadline: float
+
+
+class RayRunner:
+    """Actors on a cluster that is there, or on one that Ray starts on this machine.
+
+    Pictures must be reachable under the same paths or URLs from every node, and the package installed there.
+
+    Args:
+        setup: what each actor opens.
+        n_workers: how many actors, one CPU each.
+        time_limit_s: seconds one picture may take.
+        address: of the cluster, as `ray.init` takes it; None: Ray on this machine alone.
+    """
+
+    def __init__(self, setup: WorkerSetup, n_workers: int, time_limit_s: float, address: str | None) -> None:
+        self._setup = setup
+        self._n_workers = n_workers
+        self._time_limit_s = time_limit_s
+        self._ray = _connect(address, n_workers)
+        self._idle: list[Any] = []
+        self._busy: dict[Any, _Work] = {}
+
+    def start(self) -> list[ReaderIdentity]:
+        """Open the readers in a first actor and say which they are.
+
+        Raises:
+            InputError: a reader cannot be opened on the cluster.
+        """
+        identities, actor = self._open()
+        self._idle.append(actor)
+        return identities
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
+        """Outcomes of all tasks, chunk by chunk, as they are done. The order is not promised."""
+        pending, again = iter(chunks), deque[Chunk]()
+        while True:
+            self._hand_out(pending, again)
+            if not self._busy:
+                return
+            patience_s = max(0.0, min(work.deadline for work in self._busy.values()) - time.monotonic())
+            done, _ = self._ray.wait(list(self._busy), timeout=patience_s)
+            for ref in done:
+                yield from self._collect(ref, again)
+            now = time.monotonic()
+            for ref in [ref for ref, work in self._busy.items() if now >= work.deadline]:
+                work = self._busy.pop(ref)
+                self._ray.kill(work.actor)
+                yield from self._give_up(work, again, "timeout", f"more than {self._time_limit_s:g} s")
+
+    def stop(self) -> None:
+        """End all actors; a cluster that was there stays."""
+        for actor in (*self._idle, *(work.actor for work in self._busy.values())):
+            self._ray.kill(actor)
+        self._idle, self._busy = [], {}
+        self._ray.shutdown()
+
+    def _open(self) -> tuple[list[ReaderIdentity], Any]:
+        actor = self._ray.remote(num_cpus=1)(_Reader).remote()
+        try:
+            answer = self._ray.get(actor.open.remote(self._setup), timeout=START_LIMIT_S)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
+            raise InputError(f"the readers cannot be opened on the cluster: {error}") from error
+        if isinstance(answer, InputError):
+            raise answer
+        return answer, actor
+
+    def _hand_out(self, pending: Iterator[Chunk], again: deque[Chunk]) -> None:
+        while len(self._busy) < self._n_workers:
+            chunk = again.popleft() if again else next(pending, ())
+            if not chunk:
+                return
+            actor = self._idle.pop() if self._idle else self._open()[1]
+            deadline = time.monotonic() + chunk_limit_s(chunk, self._time_limit_s)
+            self._busy[actor.read.remote(chunk)] = _Work(actor, chunk, deadline)
+
+    def _collect(self, ref: Any, again: deque[Chunk]) -> Iterator[list[Outcome]]:
+        work = self._busy.pop(ref)
+        try:
+            outcomes = self._ray.get(ref)
+        except self._ray.exceptions.RayActorError as error:
+            yield from self._give_up(work, again, "crashed", str(error).splitlines()[0])
+            return
+        self._idle.append(work.actor)
+        yield outcomes
+
+    def _give_up(
+        self, work: _Work, again: deque[Chunk], cause: Cause, detail: str
+    ) -> Iterator[list[Outcome]]:
+        """As LocalRunner does: pictures of a lost chunk are tried alone, then the culprit is named."""
+        if len(work.chunk) > 1:
+            again.extend((task,) for task in work.chunk)
+        else:
+            yield [failed(work.chunk[0], cause, detail[:200])]
+
+
+def _connect(address: str | None, n_workers: int) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("--runner ray needs Ray", "pip install 'txtdiff[ray]'") from error
+    cpus: dict[str, Any] = {} if address else {"num_cpus": n_workers, "include_dashboard": False}
+    try:
+        ray.init(
+            address,
+            runtime_env={"env_vars": THREAD_LIMITS},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **cpus,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"Ray at {address or 'this machine'} cannot be reached: {error}") from error
+    return ray
