@@ -62,6 +62,7 @@ def normalise(text: str, normaliser: Normaliser = "ci") -> str:
     )
 
 
+@lru_cache(maxsize=1 << 16)
 def flat(text: str, normaliser: Normaliser = "ci") -> str:
     """`normalise` with lines joined by one space: what whole-text metrics compare."""
     return normalise(text, normaliser).replace("\n", " ")

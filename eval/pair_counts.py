@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class PairCounts(NamedTuple):
     trigram_sim: float
 
 
+@lru_cache(maxsize=1 << 16)
 def count_pair(target: str, reading: str, normaliser: Normaliser = "ci") -> PairCounts:
     """Everything the text metrics need to know of one reading."""
     n_edits, n_target, n_reading = edits(target, reading, normaliser)

@@ -7,12 +7,12 @@ from math import comb, log
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from rapidfuzz.distance import Levenshtein
 from scipy.optimize import minimize, minimize_scalar
 
 from eval.board import Score
-from eval.normalise import Normaliser
+from eval.normalise import Normaliser, flat, graphemes
 from eval.statistics import Floats, bootstrap_weights, ratio_interval, wilson
-from eval.text_metrics import ned
 
 __all__ = ["em_at_k", "score_prompts"]
 
@@ -64,10 +64,12 @@ def _against_chance(frame: pd.DataFrame, own: Score, normaliser: Normaliser) -> 
     texts = targets.loc[names].tolist()
     # Whole turns of the list of prompts: every mismatch is with another prompt, and nothing is drawn.
     shifts = sorted({1 + i * (len(texts) - 1) // _N_SHIFTS for i in range(_N_SHIFTS)})
+    characters = [graphemes(flat(text, normaliser)) for text in texts]
+    readings = [reading if isinstance(reading, str) else "" for reading in frame["reading"]]
     values = [
-        ned(texts[(code + shift) % len(texts)], reading if isinstance(reading, str) else "", normaliser)
+        Levenshtein.normalized_similarity(characters[(code + shift) % len(texts)], read)
+        for code, read in zip(codes, (graphemes(flat(r, normaliser)) for r in readings), strict=True)
         for shift in shifts
-        for code, reading in zip(codes, frame["reading"], strict=True)
     ]
     chance = float(np.mean(values))
     n = own.n_expected

@@ -6,6 +6,7 @@ The unit that was sampled is the prompt, not the picture: all pictures of a prom
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import comb
 from statistics import NormalDist
 from typing import NamedTuple
@@ -51,6 +52,7 @@ def wilson(n_true: float, n: int, level: float = 0.95) -> Interval:
     return Interval(0.0 if n_true == 0 else low, 1.0 if n_true == n else high)
 
 
+@lru_cache(maxsize=4)
 def bootstrap_weights(n_clusters: int, n_draws: int = N_BOOTSTRAP, seed: int = 0) -> Floats:
     """How often each cluster is drawn in each resample, (n_draws, n_clusters). The same for every row.
 
@@ -58,7 +60,11 @@ def bootstrap_weights(n_clusters: int, n_draws: int = N_BOOTSTRAP, seed: int = 0
     bootstrapped pairwise for free.
     """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=n_draws).astype(np.float64)
+    weights = rng.multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), size=n_draws).astype(
+        np.float64
+    )
+    weights.setflags(write=False)  # one array for all who ask
+    return weights
 
 
 def cluster_sums(values: npt.ArrayLike, clusters: npt.NDArray[np.int64], n_clusters: int) -> Floats:
