@@ -82,7 +82,8 @@ def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None
         path.with_suffix(".txt").write_text("" if i % 5 == 4 else "abc")
     line = (
         "--data_dir", source, "--image_size", 16, "--num_channels", 32, "--num_res_blocks", 1,
-        "--num_heads", 1, "--channel_mult", "1,1", "--attention_resolutions", 8, "--learn_sigma", "True", "--txt", "True",
+        "--num_heads", 1, "--channel_mult", "1,1", "--attention_resolutions", 8, "--learn_sigma", "True",
+        "--txt", "True",
         "--txt_dim", 64, "--txt_depth", 1, "--max_seq_len", 12,
         "--txt_resolutions", 8, "--char_level", "True",
         "--cross_attn_q_t_emb", "True", "--batch_size", 4, "--lr_anneal_steps", 2, "--log_interval", 1,
