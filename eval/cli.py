@@ -15,7 +15,7 @@ from datatools.flags import flags
 from eval.comparison import compare_settings, comparison_lines
 from eval.counts import Counts
 from eval.normalise import Normaliser
-from eval.options import floats, parse_weights, query_lines
+from eval.options import compat_lines, floats, parse_weights, query_lines
 from eval.report.writing import OutputFormat, ReportOptions, write_report
 from eval.score_options import ScoreOptions
 from eval.store import open_store
@@ -263,6 +263,14 @@ def report(*, store: StoreFile, flags: ReportFlags) -> None:
     failing = write_report(store, flags.options())
     if failing:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def compat(*, store: StoreFile) -> None:
+    """Print the scores that other benchmarks define, quirks kept: MARIO, AnyText, GlyphControl, STRICT, …"""
+    with open_store(store) as opened:
+        for line in compat_lines(opened):
+            typer.echo(line)
 
 
 @app.command()
