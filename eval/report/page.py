@@ -52,8 +52,8 @@ def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
     script = _one_script()
     style = _joined(STYLES)
     numbers = page_data(board)
-    # Texts grow by a few escapes at most; what they leave is for pictures.
-    room = max_bytes - len(_as_json(numbers)) - len(script) - len(style) - 50_000
+    # What everything else leaves is for pictures; the rest of the template is far below 50 kB.
+    room = max_bytes - sum(len(text.encode()) for text in (_as_json(numbers), script, style)) - 50_000
     numbers["thumbnails"] = make_thumbnails(board.samples, max(0, room))
     environment = Environment(loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html.j2").render(

@@ -46,6 +46,7 @@ def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
         "rank_interval": row.rank_interval,
         "tie": row.tie,
         "protocol": row.protocol_id,
+        "suite": row.suite_id,
         "seconds": _number(row.seconds_per_picture),
         "evaluations": _number(row.n_evaluations),
         "pictures": list(row.n_pictures),

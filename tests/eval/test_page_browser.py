@@ -50,7 +50,7 @@ def labels(browser: Browser) -> list[str]:
 
 def column(browser: Browser, label: str) -> list[float]:
     cells = texts(browser, f'table.board td[data-label="{label}"] .value')
-    return [float(text.replace("−", "-")) for text in cells]
+    return [float(text.replace("−", "-").removesuffix("23/24")) for text in cells]
 
 
 def hash_of(browser: Browser) -> dict[str, str]:
@@ -227,12 +227,16 @@ def test_the_ceiling_is_drawn_and_other_protocols_stand_apart(
         board.rows[0], protocol_id="p2", label="the same pictures, another reader", rank=1, tie="a"
     )
     path = tmp_path / "two.html"
-    path.write_text(render_page(replace(board, rows=[*board.rows, other])), encoding="utf-8")
+    suite = replace(
+        board.rows[1], setting_id="other", suite_id="dev-1", label="another suite", rank=1, tie="a"
+    )
+    path.write_text(render_page(replace(board, rows=[*board.rows, other, suite])), encoding="utf-8")
     browser.open(path)
     assert browser.run("document.querySelectorAll('#lengths .ceiling').length") == 1
     browser.click('th[data-column="em_ci"] button')
-    assert labels(browser)[-1] == other.label
-    assert texts(browser, "tr.foreign .name") == [other.label]
+    assert labels(browser)[-2:] == [other.label, suite.label]
+    assert texts(browser, "tr.foreign .name") == [other.label, suite.label]
+    assert texts(browser, "tr.foreign .lock") == ["other protocol", "other suite"]
     assert "2 protocols" in texts(browser, "#provenance .status")[0]
     assert_quiet(browser)
 

@@ -7,9 +7,17 @@ for (const row of rows)
   row.key = rows.find((other) => other.id === row.id) === row ? row.id : `${row.id}@${row.protocol}`;
 const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
 
-// Rows of another protocol than the first row's are shown, greyed, and never ranked against it.
-const mainProtocol = rows.length ? rows[0].protocol : null;
-const isForeign = (row) => row.protocol !== mainProtocol;
+// Rows that were read by another protocol or asked for other pictures are shown, greyed, and never ranked
+// against the first row and its like.
+for (const row of rows) row.group = `${row.protocol} ${row.suite} ${row.pictures[1]}`;
+const first = rows[0];
+const isForeign = (row) => row.group !== first.group;
+const foreignWhy = (row) =>
+  row.protocol !== first.protocol
+    ? "other protocol"
+    : row.suite !== first.suite
+      ? "other suite"
+      : "other prompts";
 
 const samples = data.samples.row.map((row, index) => ({
   index,

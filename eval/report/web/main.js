@@ -83,13 +83,16 @@ function countTile() {
 
 function headSection() {
   const settings = `${rows.length} ${rows.length === 1 ? "setting" : "settings"}`;
+  const reader = rows.some((row) => row.protocol !== first.protocol)
+    ? "Rows of different protocols stand apart."
+    : "Every picture was read by the same reader.";
   fill(
     document.getElementById("top"),
     h("h1", {}, "Who can spell?"),
     h(
       "p",
       { class: "lead" },
-      `${settings}, suite ${data.suite || "unnamed"}. Every picture was read by the same reader; every number says how sure it is.`,
+      `${settings}, suite ${data.suite || "unnamed"}. ${reader} Every number says how sure it is.`,
     ),
     h("div", { class: "tiles" }, bestTile(), fastTile(), countTile()),
   );

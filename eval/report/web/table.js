@@ -1,11 +1,14 @@
 // The leaderboard: sortable, filtered by words, with intervals, coverage, ties and notes.
 
-const USUAL = ["em_ci", "cer", "ned", "word_f1", "no_text_rate", "kid", "fid_clean", "clip_desc"];
+const USUAL = ["em_ci", "em_rel", "cer", "ned", "word_f1", "no_text_rate", "kid", "fid_clean", "clip_desc"];
+// Without a calibration this one is empty by choice, not by accident: it is left to the list of columns.
+const isUsual = (id) =>
+  metrics.has(id) && (id !== "em_rel" || rows.some((row) => hasValue(scoreOf(row, id))));
 const everyColumn = [...metrics.keys(), ...COSTS.keys()];
 
 function shownColumns() {
   const asked = state.columns.split(",").filter((id) => everyColumn.includes(id));
-  const usual = USUAL.filter((id) => metrics.has(id));
+  const usual = USUAL.filter(isUsual);
   return asked.length
     ? asked
     : [...(usual.length ? usual : [...metrics.keys()].slice(0, 6)), ...COSTS.keys()];
@@ -21,7 +24,7 @@ function matches(row) {
 
 // Foreign protocols stay below; then ranked values by size, then what is only shown, then what is missing.
 function sortedRows(members) {
-  const group = (row) => rows.find((other) => other.protocol === row.protocol).index;
+  const group = (row) => rows.find((other) => other.group === row.group).index;
   const id = state.sort;
   const class_ = (row) => (isRanked(scoreOf(row, id)) ? 0 : hasValue(scoreOf(row, id)) ? 1 : 2);
   const sign = state.down === "1" ? -1 : 1;
@@ -84,9 +87,9 @@ function scoreCell(row, id, span, notes) {
     { class: "value" },
     number(score.value, id),
     score.reason && notes.mark(score.reason),
+    partial ? h("span", { class: "coverage" }, `${score.n}/${score.expected}`) : null,
   );
-  const coverage = partial && h("span", { class: "coverage" }, `${score.n}/${score.expected}`);
-  const cell = h("td", attributes, value, coverage || null, COSTS.has(id) ? null : whisker(score, span));
+  const cell = h("td", attributes, value, COSTS.has(id) ? null : whisker(score, span));
   return withTip(cell, () => describe(row, id));
 }
 
@@ -126,7 +129,7 @@ function labelCell(row) {
     { scope: "row", class: "label" },
     swatch(row),
     h("span", { class: "name" }, row.label),
-    isForeign(row) ? h("span", { class: "chip lock" }, "other protocol") : null,
+    isForeign(row) ? h("span", { class: "chip lock" }, foreignWhy(row)) : null,
     chips.slice(0, 3).map((name) => h("span", { class: "chip" }, `${name} ${row.axes[name]}`)),
   );
 }
