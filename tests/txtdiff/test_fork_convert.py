@@ -14,9 +14,10 @@ from fork_reference import ForkNetwork
 from torch import Tensor, nn
 
 from datatools.errors import InputError
-from txtdiff.fork.convert import convert_fork_run
+from txtdiff.fork.convert import convert_fork_model, convert_fork_run
 from txtdiff.fork.files import find_fork_run, read_config_json, read_state
 from txtdiff.fork.parse import parse_fork_flags
+from txtdiff.fork.sampling import fork_sampling, load_fork_model
 from txtdiff.training.weights import load_network
 
 FLAGS = shlex.split(
@@ -81,6 +82,23 @@ def test_an_older_step_without_averages(tmp_path: Path) -> None:
     assert checkpoint.name == "step-88"
     raw, averaged = (load_network(checkpoint, which)[0] for which in ("raw", "averaged"))
     assert torch.equal(output(raw), output(averaged))
+
+
+def test_a_model_file_with_the_flags_of_a_command_line(tmp_path: Path) -> None:
+    fork_run(tmp_path)
+    (tmp_path / "config.json").unlink()
+    flags = parse_fork_flags(FLAGS, "image_train")
+    checkpoint = convert_fork_model(tmp_path / "model000020.pt", flags, tmp_path / "ours")
+    assert load_network(checkpoint)[1].averaging.rates == (0.999,)
+    with pytest.raises(InputError, match="not called modelN"):
+        convert_fork_model(tmp_path / "ema_0.999_000020.pt", flags, tmp_path / "ours")
+
+
+def test_a_sampling_line_loads_its_model(tmp_path: Path) -> None:
+    state = fork_run(tmp_path)
+    model = f"--model_path {tmp_path / 'ema_0.999_000020.pt'}".split()
+    network = load_fork_model(fork_sampling([*FLAGS, *model]))
+    assert torch.equal(network.head.bias, 0.5 * state["out.2.bias"])
 
 
 def test_a_frozen_tower_that_the_fork_did_not_store(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from txtdiff.config_files import make_config
 from txtdiff.fork import fork_settings, split_words
 from txtdiff.fork.flags import NoEffect, Only, To
 from txtdiff.fork.parse import FLAGS, parse_fork_flags, script_of
+from txtdiff.fork.sampling import fork_sampling
 from txtdiff.fork.training import NO_END_IMAGES
 
 README_BASE = """
@@ -195,6 +196,20 @@ def test_refused_in_this_combination(tmp_path: Path, extra: str) -> None:
 
 def test_no_effect_rows_say_why() -> None:
     assert all(flag.becomes.reason for flag in FLAGS if isinstance(flag.becomes, NoEffect))
+
+
+def test_a_sampling_line() -> None:
+    line = "--model_path m.pt --image_size 64 --text_input hi --num_samples 8 --use_ddim 1 --seed 3"
+    sampling = fork_sampling(
+        f"{line} --timestep_respacing ddim50 --clf_free_guidance 1 --guidance_scale 2".split()
+    )
+    assert (sampling.model, sampling.txt, sampling.n, sampling.seed) == (Path("m.pt"), "hi", 8, 3)
+    assert (sampling.sampler, sampling.fork_spacing, sampling.guidance_scale) == ("ddim", "ddim50", 3.0)
+    upsampler = fork_sampling(["--model_path", "m.pt", "--large_size", "128", "--guidance_scale", "2"])
+    assert (upsampler.sampler, upsampler.guidance_scale, upsampler.batch_size) == ("ddpm", 1.0, 16)
+    assert upsampler.notes == ["--guidance_scale has no effect: clf_free_guidance is 0"]
+    with pytest.raises(InputError, match="model_path"):
+        fork_sampling(["--image_size", "64"])
 
 
 def test_words_of_the_fork_and_ours_are_told_apart() -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from datatools.console import messages, plain
+from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.diffusion.config import DiffusionConfig
-from txtdiff.fork.files import ForkRun, find_fork_run, read_config_json, read_state, samples_at
+from txtdiff.fork.files import MODEL_FILE, ForkRun, find_fork_run, read_config_json, read_state, samples_at
 from txtdiff.fork.model import model_config, numbering_config
 from txtdiff.fork.network import tower_of
 from txtdiff.fork.parse import ForkFlags, refuse_flags
@@ -27,7 +28,7 @@ from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.config import AveragingConfig
 from txtdiff.training.state import CONFIG, MODEL, STATE, average_file
 
-__all__ = ["convert_fork_run"]
+__all__ = ["convert_fork_model", "convert_fork_run"]
 
 _DEFAULT_RATE = 0.9999
 
@@ -53,20 +54,33 @@ def convert_fork_run(
     Raises:
         InputError: files that are missing, damaged, hostile, or do not fit each other.
     """
-    run = find_fork_run(fork_run_dir, step)
     flags = read_config_json(fork_run_dir / "config.json")
+    return _write(find_fork_run(fork_run_dir, step), flags, out, caption_weights)
+
+
+def convert_fork_model(model: Path, flags: ForkFlags, out: Path, caption_weights: str = "pretrained") -> Path:
+    """As `convert_fork_run`, for a `modelN.pt` and the flags of a command line (its --resume_checkpoint)."""
+    match = MODEL_FILE.fullmatch(model.name)
+    if match is None:
+        raise InputError(f"{model} is not called modelN.pt", "Give the file as the fork named it.")
+    return _write(find_fork_run(model.parent, int(match.group(1))), flags, out, caption_weights)
+
+
+def _write(run: ForkRun, flags: ForkFlags, out: Path, caption_weights: str) -> Path:
     refuse_flags(flags, MODEL_FLAGS)
     state = read_state(run.model)
     network, kept = _network(flags, state, caption_weights)
     network.load_state_dict(_converted(state, flags, network, kept), strict=False)
     rates = tuple(sorted(run.averages, reverse=True)) or (_DEFAULT_RATE,)
-    images = samples_at(fork_run_dir, run.step) or run.step + 1
+    images = samples_at(run.model.parent, run.step) or run.step + 1
     files: dict[str, dict[str, Tensor] | str] = {MODEL: network.state_dict()}
     for rate in rates:
         files[average_file(rate)] = _average(run, rate, flags, network, kept)
     files[CONFIG] = config_to_toml(_run_config(flags, network.config, rates))
-    origin = f"step {run.step} of the fork's {fork_run_dir}"
-    files[STATE] = json.dumps({"images": images, "started_from": origin}, indent=1)
+    origin = f"step {run.step} of the fork's {run.model.parent}"
+    # Of an average that was arithmetic from the beginning: the first weights and those after each step.
+    facts = {"images": images, "averaging_count": run.step + 2, "started_from": origin}
+    files[STATE] = json.dumps(facts, indent=1)
     if not run.averages:
         messages.print(f"{plain(origin)} has no averages: its weights stand in for them", soft_wrap=True)
     return write_checkpoint(out, images, files)

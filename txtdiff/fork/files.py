@@ -17,9 +17,9 @@ from datatools.errors import InputError
 from txtdiff.fork.flags import Script
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags
 
-__all__ = ["ForkRun", "find_fork_run", "read_config_json", "read_state", "samples_at"]
+__all__ = ["MODEL_FILE", "ForkRun", "find_fork_run", "read_config_json", "read_state", "samples_at"]
 
-_MODEL = re.compile(r"model(\d{1,12})\.pt")
+MODEL_FILE = re.compile(r"model(\d{1,12})\.pt")
 _AVERAGE = re.compile(r"ema_(0?\.\d{1,12})_(\d{1,12})\.pt")
 _CONFIG_LIMIT_BYTES = 1_000_000
 _LOG_LIMIT_BYTES = 1_000_000_000
@@ -48,7 +48,7 @@ class ForkRun:
 def find_fork_run(run_dir: Path, step: int | None = None) -> ForkRun:
     """The files of a step, or of the newest step that there is."""
     names = sorted(path.name for path in run_dir.iterdir()) if run_dir.is_dir() else []
-    models = {int(m.group(1)): run_dir / m.group() for name in names if (m := _MODEL.fullmatch(name))}
+    models = {int(m.group(1)): run_dir / m.group() for name in names if (m := MODEL_FILE.fullmatch(name))}
     if not models:
         raise InputError(
             f"{run_dir} holds no modelN.pt", "Give the folder that the fork saved its models in."

@@ -22,7 +22,7 @@ from txtdiff.model.config import (
 )
 from txtdiff.model.layout import plan_network
 
-__all__ = ["N_CLASSES", "caption_flags", "model_config", "numbering_config", "text_flags"]
+__all__ = ["N_CLASSES", "model_config", "numbering_config", "text_flags"]
 
 N_CLASSES = 1000
 """Classes of every network with `class_cond`, however many there are."""
@@ -94,11 +94,6 @@ def text_flags(flags: ForkFlags) -> bool:
     size_px = _size_px(flags)
     factors = {size_px // resolution for resolution in _resolutions(flags, "txt_resolutions")}
     return any(1 << level in factors for level in range(len(_channel_mult(flags, size_px))))
-
-
-def caption_flags(flags: ForkFlags) -> bool:
-    """Whether the caption acts on the network."""
-    return flags.on("using_capt") and bool(_joins(flags, acting=True))
 
 
 def _refuse_impossible(flags: ForkFlags) -> None:

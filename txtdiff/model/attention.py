@@ -44,7 +44,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
     PyTorch's kernels take the softmax in float32 whatever the input.
     """
-    mask = None if bias is None else bias.to(q.dtype)
+    # The lowest float32 would become -inf in half precision, and a row of those NaN.
+    mask = None if bias is None else bias.clamp(min=torch.finfo(q.dtype).min).to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 

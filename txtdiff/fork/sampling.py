@@ -1,0 +1,108 @@
+"""The fork's sampling command lines -> how to sample with ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datatools.errors import InputError
+from txtdiff.data.tokenizer import DROP_TEXT
+from txtdiff.fork.files import read_state
+from txtdiff.fork.flags import NoEffect
+from txtdiff.fork.network import load_fork_weights
+from txtdiff.fork.parse import ForkFlags, parse_fork_flags, refuse_flags, script_of
+from txtdiff.model.unet import UNet
+
+__all__ = ["ForkSampling", "fork_sampling", "load_fork_model", "our_guidance_scale"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSampling:
+    """What a sampling command line of the fork asks for.
+
+    Attributes:
+        model: its `modelN.pt` or `ema_…_N.pt`.
+        flags: the flags that describe its network, for `load_fork_model`.
+        txt, capt: prompt; None = none given.
+        n: pictures.
+        batch_size: pictures at a time.
+        seed: None = by chance.
+        sampler: "ddim" or "ddpm".
+        fork_spacing: its list of timesteps, for `SamplerSettings.fork_spacing`.
+        guidance_scale: in our convention, 1 = none.
+        clamp: keep predicted pictures within -1…1.
+        base_samples: an upsampler's input, the .npz that the base model's sampling wrote; None = none given.
+        notes: flags that have no effect, each with the reason.
+    """
+
+    model: Path
+    flags: ForkFlags
+    txt: str | None
+    capt: str | None
+    n: int
+    batch_size: int
+    seed: int | None
+    sampler: Literal["ddim", "ddpm"]
+    fork_spacing: str
+    guidance_scale: float
+    clamp: bool
+    base_samples: Path | None
+    notes: list[str]
+
+
+def fork_sampling(argv: Sequence[str], stage: Literal["base", "upsampler"] | None = None) -> ForkSampling:
+    """Read a command line of the fork's sampling scripts.
+
+    Raises:
+        InputError: an unknown or refused flag, or a missing model.
+    """
+    flags = parse_fork_flags(argv, script_of(argv, "sample", stage))
+    refuse_flags(flags)
+    if not flags.text("model_path"):
+        raise InputError("the fork's command line: --model_path is missing", "Give a model of the fork.")
+    if flags.text("txt_drop_string") != DROP_TEXT:
+        raise InputError(f"--txt_drop_string is refused: it is always {DROP_TEXT} here")
+    seed, w, upsampler = flags.whole("seed"), flags.number("guidance_scale"), flags.upsampler
+    return ForkSampling(
+        model=Path(flags.text("model_path")),
+        flags=flags,
+        txt=flags.text("txt_override" if upsampler else "text_input") or None,
+        capt=None if upsampler else flags.text("capt_input") or None,
+        n=flags.whole("num_samples"),
+        batch_size=flags.whole("batch_size"),
+        seed=seed if seed > -1 else None,
+        sampler="ddim" if flags.on("use_ddim") and not upsampler else "ddpm",
+        fork_spacing=flags.text("timestep_respacing") or str(flags.whole("diffusion_steps")),
+        guidance_scale=our_guidance_scale(w if flags.on("clf_free_guidance") else 0.0),
+        clamp=flags.on("clip_denoised"),
+        base_samples=Path(flags.text("base_samples")) if upsampler and flags.text("base_samples") else None,
+        notes=_notes(flags),
+    )
+
+
+def our_guidance_scale(w: float) -> float:
+    """The fork's guidance weight w, in (1 + w) * conditional - w * unconditional, as our scale s = 1 + w.
+
+    A weight of 0 or less is none in the fork.
+    """
+    return 1.0 + max(w, 0.0)
+
+
+def load_fork_model(sampling: ForkSampling) -> UNet:
+    """The network that a sampling command line describes, with its weights."""
+    return load_fork_weights(sampling.flags, read_state(sampling.model))
+
+
+def _notes(flags: ForkFlags) -> list[str]:
+    notes = [
+        f"--{flag.name} {flags.values[flag.name]} has no effect: {flag.becomes.reason}"
+        for flag in flags.rows()
+        if isinstance(flag.becomes, NoEffect) and flags.values[flag.name] != flag.default
+    ]
+    if flags.upsampler and flags.on("use_ddim"):
+        notes.append("--use_ddim True has no effect: the fork's upsampler script ignores it")
+    if not flags.on("clf_free_guidance") and flags.number("guidance_scale"):
+        notes.append("--guidance_scale has no effect: clf_free_guidance is 0")
+    return notes
