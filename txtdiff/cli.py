@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from datatools.console import EXIT_SOME_FAILED, count_option, messages, print_causes, run_app
+from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
 from datatools.errors import InputError
 from datatools.flags import flags
 from txtdiff.train_options import (
@@ -156,6 +157,58 @@ def config_command(config: ConfigFile = None, preset: PresetName = None, changes
 
     settings = run_config(TrainFlags(preset=preset, images=None, changes=changes), config, [])
     typer.echo(annotated(settings), nl=False)
+
+
+@app.command("convert")
+def convert_command(
+    fork_run: Annotated[Path, typer.Argument(help="Run directory of the parent project: config.json, *.pt.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Run directory of ours to make.")],
+    step: Annotated[int | None, typer.Option(min=0, help="Which of its steps. Default: the newest.")] = None,
+    caption_weights: Annotated[
+        str, typer.Option(metavar="pretrained|random|FILE", help="Caption tower, which it does not store.")
+    ] = "pretrained",
+) -> None:
+    """Turn a run of the parent project into a checkpoint."""
+    from txtdiff.fork.convert import convert_fork_run
+
+    typer.echo(convert_fork_run(fork_run, out, step, caption_weights))
+
+
+@app.command("info")
+def info_command(
+    path: Annotated[Path, typer.Argument(metavar="DIR", help="A run or a checkpoint.")],
+    form: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print.")] = "table",
+) -> None:
+    """Describe a checkpoint."""
+    from txtdiff.describe import describe
+
+    facts = describe(path)
+    if form == "json":
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:<24}{plain(str(value))}")
+
+
+@app.command("nll")
+def nll_command(
+    model: Annotated[Path, typer.Option(metavar="DIR", help="Base model: a run or a checkpoint.")],
+    catalog: Annotated[Path, typer.Option(metavar="FILE", help="Pictures.")],
+    n: int = count_option(64, "How many pictures."),
+    steps: Annotated[
+        int | None, typer.Option(min=2, help="Timesteps of a coarser process. Default: all.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Bits per dimension: an upper bound on what a lossless code built on the model would spend."""
+    from txtdiff.likelihood import measure_likelihood
+    from txtdiff.training.distributed import pick_device
+
+    found = measure_likelihood(model, catalog, n, steps, pick_device(device))
+    typer.echo(
+        f"{found.bits:.4f} ± {found.standard_error:.4f} bits per dimension "
+        f"({found.n} pictures, {found.n_steps} timesteps)"
+    )
 
 
 def main() -> None:

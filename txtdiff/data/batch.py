@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from txtdiff.data.dataset import PictureDataset, Sample
 from txtdiff.data.tokenizer import encode_captions, encode_texts
+from txtdiff.model.config import ModelConfig
 
-__all__ = ["Batch", "Conditions", "collate", "load_batches", "to_network_range"]
+__all__ = ["Batch", "Conditions", "collate", "conditions_of", "load_batches", "to_network_range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,15 @@ class Conditions:
     """Whether it takes captions."""
     channels: int = 3
     """1 for grey pictures, 3 for RGB."""
+
+
+def conditions_of(model: ModelConfig) -> Conditions:
+    """What a network with these settings is told."""
+    return Conditions(
+        max_text_length=None if model.text is None else model.text.max_length,
+        captions=model.captions is not None,
+        channels=model.image_channels,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torch.func import functional_call
 from datatools.atomic import write_bytes_atomic
 from txtdiff.cascade import to_uint8
 from txtdiff.config import RunConfig
-from txtdiff.data.batch import Conditions, collate, to_network_range
+from txtdiff.data.batch import collate, conditions_of, to_network_range
 from txtdiff.data.config import DataConfig
 from txtdiff.data.dataset import PictureDataset
 from txtdiff.data.low_res import shrink
@@ -45,12 +45,7 @@ def prepare_grid(rows: Rows, config: RunConfig) -> Grid:
     dataset = PictureDataset(
         rows, plain_data, resolution_px=model.image_size_px, seed=config.run.seed, uses_text=True
     )
-    conditions = Conditions(
-        max_text_length=None if model.text is None else model.text.max_length,
-        captions=model.captions is not None,
-        channels=model.image_channels,
-    )
-    batch = collate([dataset[position] for position in range(config.run.grid_pictures)], conditions)
+    batch = collate([dataset[position] for position in range(config.run.grid_pictures)], conditions_of(model))
     grid = {"txt": batch.txt, "capt": batch.capt}
     if model.upsampler is not None:
         small = shrink(to_network_range(batch.pictures), model.upsampler.small_size_px, config.data.low_res)

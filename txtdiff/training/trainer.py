@@ -18,7 +18,7 @@ from datatools.console import progress
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
-from txtdiff.data.batch import Batch, Conditions, load_batches
+from txtdiff.data.batch import Batch, conditions_of, load_batches
 from txtdiff.data.dataset import PictureDataset
 from txtdiff.data.order import rank_positions
 from txtdiff.data.source import Rows, read_rows
@@ -109,16 +109,11 @@ def _batches(state: TrainingState, rows: Rows, ranks: Ranks, device: torch.devic
     dataset = PictureDataset(
         rows, data, resolution_px=model.image_size_px, seed=run.seed, uses_text=model.text is not None
     )
-    conditions = Conditions(
-        max_text_length=None if model.text is None else model.text.max_length,
-        captions=model.captions is not None,
-        channels=model.image_channels,
-    )
     positions = rank_positions(state.images, run.images, data.batch_size, ranks.rank, ranks.n)
     return load_batches(
         dataset,
         positions,
-        conditions,
+        conditions_of(model),
         workers=data.workers,
         prefetch=data.prefetch,
         pin_memory=device.type == "cuda",

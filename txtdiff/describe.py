@@ -1,0 +1,66 @@
+"""What a checkpoint is, in a few lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from txtdiff.config import RunConfig
+from txtdiff.model.config import ModelConfig
+from txtdiff.training.checkpoint import find_checkpoint
+from txtdiff.training.state import MODEL, read_facts
+from txtdiff.training.tensor_files import read_header
+from txtdiff.training.weights import load_config
+
+__all__ = ["describe"]
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about the checkpoint that `path` means, in the order in which one asks for them."""
+    checkpoint = find_checkpoint(path)
+    config, facts = load_config(checkpoint), read_facts(checkpoint)
+    shapes = read_header(checkpoint / MODEL)
+    size_bytes = sum(file.stat().st_size for file in checkpoint.iterdir())
+    return {
+        "checkpoint": str(checkpoint),
+        "stage": _stage(config.model),
+        "images seen": facts.get("images"),
+        "started from": facts.get("started_from") or "random weights",
+        "parameters": sum(_product(shape) for shape in shapes.values()),
+        "reads": _reads(config.model),
+        "predicts": config.diffusion.parameterisation,
+        "variance": config.diffusion.variance,
+        "schedule": f"{config.diffusion.noise_schedule}, {config.diffusion.n_steps} steps",
+        "averages": ", ".join(map(str, config.averaging.rates)),
+        "weights in an average": facts.get("averaging_count", "unknown"),
+        "trained on": _source(config),
+        "could not be read": facts.get("failures") or "none",
+        "size on disk": f"{size_bytes / 1e6:.1f} MB",
+    }
+
+
+def _stage(model: ModelConfig) -> str:
+    if model.upsampler is None:
+        return f"base model, {model.image_size_px} px"
+    return f"upsampler, {model.upsampler.small_size_px} -> {model.image_size_px} px"
+
+
+def _reads(model: ModelConfig) -> str:
+    parts = []
+    if model.text is not None:
+        parts.append(f"text (up to {model.text.max_length - 2} characters)")
+    if model.captions is not None:
+        parts.append(f"captions ({model.captions.tower})")
+    return ", ".join(parts) or "nothing"
+
+
+def _source(config: RunConfig) -> str:
+    source = config.data.catalog or config.data.folder
+    return "unknown" if source is None else str(source)
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for edge in shape:
+        product *= edge
+    return product
