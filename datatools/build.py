@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datatools.captions import CaptionReport, import_captions
+from datatools.captions import CaptionReport, import_captions, read_captions
 from datatools.catalog import Catalog, open_catalog
 from datatools.config import BuildSettings
 from datatools.console import progress
@@ -20,7 +20,7 @@ from datatools.plan import Plan, make_plan, register_readers
 from datatools.record import Recorder
 from datatools.runner import LocalRunner, Runner
 from datatools.scan import Listing, scan
-from datatools.sidecars import write_sidecars
+from datatools.sidecars import Sidecar, write_sidecars
 from datatools.sources import is_remote
 from datatools.speak import SpeakingRule, rule_to_json
 from datatools.texts import TxtReport, sync_texts, write_texts
@@ -104,11 +104,11 @@ def _check_source(catalog: Catalog, root: str) -> None:
 
 
 def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: Runner) -> BuildReport:
+    captions = _read_captions(listing, settings)
     readers = register_readers(catalog, runner.start())
     rule = SpeakingRule(settings.speaker, settings.ocr, settings.transcript)
     recorder = Recorder(catalog, _begin(catalog, listing, settings), readers, rule)
     report = BuildReport(n_found=len(listing.images) + len(listing.unnamed))
-    outcome = "interrupted"
     try:
         recorder.commit_refused([(image, "bad_name", reason) for image, reason in listing.unnamed])
         texts_changed = sync_texts(catalog, listing, overrule=settings.overwrite_txt)
@@ -118,12 +118,12 @@ def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: 
         _read(recorder, plan, settings, runner, report)
         recorder.remove(plan.vanished)
         report.n_removed = plan.vanished.num_rows
-        outcome = "finished"
-    finally:
-        # Also after an interruption: what is in the catalog by now is whole, and so are the files made from
-        # it.
-        _finish(catalog, listing, settings, report)
-        _end(catalog, recorder.build, outcome, report)
+    except KeyboardInterrupt:
+        _finish(catalog, listing, settings, captions, report)
+        _end(catalog, recorder.build, "interrupted", report)
+        raise
+    _finish(catalog, listing, settings, captions, report)
+    _end(catalog, recorder.build, "finished", report)
     return report
 
 
@@ -154,9 +154,9 @@ def _program() -> str:
 def _respeak(recorder: Recorder, texts_changed: Sequence[str]) -> None:
     """Derive again what depends on a .txt that changed, or everything when the rule has changed."""
     rule = rule_to_json(recorder.rule)
-    keys = list(texts_changed)
-    if recorder.catalog.info("rule") != rule:
-        keys = recorder.catalog.arrow("SELECT key FROM store.pictures ORDER BY key")["key"].to_pylist()
+    keys = recorder.catalog.arrow("SELECT key FROM store.pictures ORDER BY key")["key"].to_pylist()
+    if recorder.catalog.info("rule") == rule:  # pictures that are new speak when they are committed
+        keys = sorted(set(keys) & set(texts_changed))
     for i in range(0, len(keys), 10_000):
         recorder.respeak(keys[i : i + 10_000])
     recorder.catalog.set_info("rule", rule)
@@ -189,9 +189,22 @@ def _commit(recorder: Recorder, batch: Sequence[Outcome], report: BuildReport) -
     report.n_read += sum(outcome.cause is None and not outcome.reused for outcome in batch)
 
 
-def _finish(catalog: Catalog, listing: Listing, settings: BuildSettings, report: BuildReport) -> None:
+def _read_captions(listing: Listing, settings: BuildSettings) -> dict[Path, Sidecar]:
+    """All caption files, before any picture is read: a mistake in one is told at once."""
     found = Path(listing.root) / "captions.jsonl"
-    report.captions = import_captions(catalog, [*([found] if found.is_file() else []), *settings.captions])
+    paths = [*([found] if listing.writable and found.is_file() else []), *settings.captions]
+    return {path: read_captions(path) for path in paths}
+
+
+def _finish(
+    catalog: Catalog,
+    listing: Listing,
+    settings: BuildSettings,
+    captions: dict[Path, Sidecar],
+    report: BuildReport,
+) -> None:
+    """What is made from rows. Also after an interruption: rows are whole by then, and so is what follows."""
+    report.captions = import_captions(catalog, captions)
     if settings.write_txt is not None:
         report.txt = write_texts(catalog, listing.root, settings.write_txt, overwrite=settings.overwrite_txt)
     report.shared_stems = write_sidecars(catalog, settings.sidecars)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,17 @@ def read_captions(path: Path) -> Sidecar:
     return Sidecar("jsonl", values)
 
 
-def import_captions(catalog: Catalog, paths: Iterable[Path]) -> list[CaptionReport]:
-    """Bring caption files into the catalog; what an earlier build took from the same file is replaced."""
+def import_captions(catalog: Catalog, files: Mapping[Path, Sidecar]) -> list[CaptionReport]:
+    """Bring captions into the catalog; what an earlier build took from the same file is replaced.
+
+    Args:
+        catalog: open for writing.
+        files: captions as `read_captions` gives them, by file.
+    """
     keys = catalog.arrow("SELECT key FROM store.pictures")["key"].to_pylist()
     reports = []
-    for path in paths:
-        matched = match_keys(read_captions(path), keys)
+    for path, captions in files.items():
+        matched = match_keys(captions, keys)
         source = str(path.resolve())
         rows = [
             {"key": key, "caption": caption, "position": position, "source": source}

@@ -63,10 +63,15 @@ class Catalog:
         self._db.begin()
         try:
             yield
+            self._db.commit()
+        except (duckdb.IOException, duckdb.FatalException) as error:  # a full disk, a lost mount
+            raise InputError(
+                f"{self.path} cannot be written: {error}",
+                "What was committed before is kept: make room and run the same command again.",
+            ) from error
         except BaseException:
             self._db.rollback()
             raise
-        self._db.commit()
 
     @contextmanager
     def given(self, name: str, rows: pa.Table) -> Iterator[None]:

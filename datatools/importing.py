@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from datatools.captions import import_captions
+from datatools.captions import import_captions, read_captions
 from datatools.catalog import Catalog
 from datatools.sidecars import Field, Matched, match_keys, read_sidecar, write_sidecars
 
@@ -66,7 +66,7 @@ def import_sidecars(
             ]
             _replace(catalog, table, rows)
             done.append(Imported(path, field, matched))
-    captions = import_captions(catalog, sources.captions)
+    captions = import_captions(catalog, {path: read_captions(path) for path in sources.captions})
     done += [Imported(report.path, "captions", report.matched) for report in captions]
     write_sidecars(catalog, sidecars)
     return done

@@ -189,6 +189,9 @@ def test_captions_of_the_source_and_of_files_are_imported(source: Path, tmp_path
     assert [r.matched.unmatched for r in report.captions] == [[], ["nobody"]]
     (source / "captions.jsonl").write_text('{"key": "a.png", "captions": ["new"]}\n')
     build(source, catalog)
+    more.write_text("[]")
+    with pytest.raises(InputError, match=r"fork\.json"):
+        build(source, tmp_path / "never.duckdb", captions=(more,))
     assert rows(catalog, "SELECT caption FROM captions WHERE key = 'a.png'") == [("new",)]
 
 
