@@ -187,6 +187,12 @@ def test_ddim_at_eta_one_is_ancestral_sampling() -> None:
     torch.testing.assert_close(ddim, ddpm, rtol=0, atol=1e-4)
 
 
+def test_eta_without_noise_is_an_error() -> None:
+    for sample in (sample_ddim, sample_prk):
+        with pytest.raises(ValueError, match="needs a source of noise"):
+            sample(analytic_denoiser(), VALUES["noise"], SCHEDULE, (999, 0), eta=0.5)
+
+
 def test_dpmpp_2m_is_the_published_recurrence() -> None:
     """Against the sigma form in which k-diffusion writes it, on x / signal with sigma = noise / signal."""
     denoiser, steps = gaussian_denoiser(FINE), tuple(range(90_000, 9_999, -10_000))

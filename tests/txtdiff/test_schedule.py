@@ -98,6 +98,8 @@ def test_unknown_spacings_are_named(spacing: str) -> None:
 def test_double_steps_of_the_parent_project_end_before_clean() -> None:
     assert fork_double_steps((0, 10, 20, 30, 40)) == ((40, 20, 0), (30, 10))
     assert fork_double_steps((0, 10, 20, 30)) == ((20, 0), (10,))
+    with pytest.raises(InputError, match="no double step"):
+        fork_double_steps((0, 10))
 
 
 @given(st.integers(0, 998), st.integers(1, 999))

@@ -79,8 +79,10 @@ def fork_double_steps(kept: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int
     Returns:
         the nodes from noisy to clean, and the midpoint of each step.
     """
+    if len(kept) < 3:
+        raise InputError(f"{len(kept)} timesteps make no double step", "Use a spacing of 3 or more.")
     last = (len(kept) - 1) // 2 * 2
-    return tuple(kept[last::-2]) if last else (kept[0],), tuple(kept[1:last:2])[::-1]
+    return tuple(kept[last::-2]), tuple(kept[1:last:2])[::-1]
 
 
 def midpoint(t: int, t_next: int) -> int:

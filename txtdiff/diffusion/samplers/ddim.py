@@ -10,7 +10,7 @@ from torch import Tensor
 
 from txtdiff.diffusion.denoiser import Denoiser, Prediction
 from txtdiff.diffusion.noise import NoiseSource
-from txtdiff.diffusion.schedule import CLEAN, Schedule
+from txtdiff.diffusion.schedule import Schedule
 
 __all__ = ["ddim_sigma", "ddim_step", "sample_ddim"]
 
@@ -29,10 +29,12 @@ def sample_ddim(
     Args:
         eta: the share of ancestral noise; above 0 `noise` is drawn once per step.
     """
+    if eta > 0 and noise is None:
+        raise ValueError("eta above 0 needs a source of noise")
     for t, s in pairwise(steps):
         sigma = ddim_sigma(schedule, t, s, eta)
         x = ddim_step(denoiser(x, t), schedule, s, sigma)
-        if noise is not None and sigma > 0 and s != CLEAN:
+        if noise is not None and sigma > 0:
             x = x + sigma * noise()
     return x
 

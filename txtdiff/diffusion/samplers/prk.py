@@ -44,6 +44,8 @@ def sample_prk(
     Returns:
         (B, C, H, W), the picture at the last timestep.
     """
+    if eta > 0 and noise is None:
+        raise ValueError("eta above 0 needs a source of noise")
     move = Transfer(schedule, options.limit)
     for t, middle, s in with_midpoints(steps, options.midpoints):
         first = denoiser(x, t)
