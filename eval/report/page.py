@@ -33,6 +33,7 @@ SCRIPTS = (
     "readings.js",
     "wall.js",
     "compare.js",
+    "kinds.js",
     "methods.js",
     "main.js",
 )

@@ -71,6 +71,7 @@ def test_it_opens_with_every_part_and_asks_for_nothing(opened: Browser, board: B
         "samples",
         "heat",
         "lengths",
+        "kinds",
         "confusions",
         "provenance",
         "methods",
@@ -245,6 +246,18 @@ def test_the_ceiling_is_drawn_and_other_protocols_stand_apart(
 def test_nothing_is_cut_off_at_any_width(browser: Browser, page: Path, width: int, height: int) -> None:
     browser.open(page, width, height)
     assert browser.run("document.documentElement.scrollWidth") <= width
+    assert_quiet(browser)
+
+
+def test_kinds_of_text_are_counted_apart(browser: Browser, page: Path, board: Board) -> None:
+    row = board.rows[0]
+    browser.open(page.as_uri() + f"#a={row.setting_id}")
+    cells = [int(text) for text in texts(browser, "#kinds .value")]
+    expected = []
+    for stratum in sorted({sample.stratum for sample in board.samples}):
+        mine = [s for s in board.samples if s.setting_id == row.setting_id and s.stratum == stratum]
+        expected.append(int(100 * sum(s.em_ci for s in mine) / len(mine) + 0.5))
+    assert cells == expected
     assert_quiet(browser)
 
 

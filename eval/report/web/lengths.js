@@ -14,8 +14,13 @@ function lengthRows() {
   const picked = AB.map(([side]) => chosen(side)).filter((row) => row && data.lengths[row.id]);
   if (picked.length) return picked;
   const known = rows.filter((row) => !isForeign(row) && data.lengths[row.id]);
-  const places = [0, Math.floor(known.length / 2), known.length - 1];
-  return [...new Set(places)].map((i) => known[i]).filter(Boolean);
+  return spread(known);
+}
+
+// The best, the middle and the last of some rows.
+function spread(members) {
+  const places = [0, Math.floor(members.length / 2), members.length - 1];
+  return [...new Set(places)].map((i) => members[i]).filter(Boolean);
 }
 
 function drawLengths(body) {

@@ -7,6 +7,7 @@ const PARTS = [
   ["samples", "Samples", wallSection],
   ["heat", "Sampler grid", heatSection],
   ["lengths", "By length", lengthSection],
+  ["kinds", "By kind", kindSection],
   ["confusions", "Confusions", confusionSection],
   ["provenance", "Provenance", provenanceSection],
   ["methods", "Methods", methodSection],
