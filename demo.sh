@@ -18,13 +18,13 @@ step_tolerant() {
 
 step datatools synth demo/images --n 400 --seed 0
 step datatools build-catalog demo/images --catalog demo/catalog.duckdb
-step datatools stats --catalog demo/catalog.duckdb --truth demo/images/truth.jsonl
+step datatools stats --catalog demo/catalog.duckdb
 
 step_tolerant datatools build-catalog examples/photos --catalog demo/photos.duckdb --write-txt demo/photos-txt
 step datatools query "SELECT key, text FROM transcriptions ORDER BY key" --catalog demo/photos.duckdb
 
-step txtdiff train --preset mini-base --catalog demo/catalog.duckdb --out demo/base --images 4k
-step txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 1k
+step txtdiff train --preset mini-base --catalog demo/catalog.duckdb --out demo/base --images 12k
+step txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 3k
 step txtdiff sample --base demo/base --upsampler demo/upsampler --txt 'I can\nwrite' --n 4 --out demo/samples
 
 step txtdiff-eval run --base demo/base --upsampler demo/upsampler --suite smoke --limit 16 \
