@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ from eval.report.writing import OutputFormat, ReportOptions, write_report
 from eval.score_options import ScoreOptions
 from eval.store import open_store
 from eval.sweep_job import SweepJob
-from eval.sweep_options import SweepOptions
+from eval.sweep_options import SweepOptions, make_sweep, read_sweep
 
 __all__ = ["app", "main", "report_main"]
 
@@ -78,18 +78,23 @@ class SweepFlags(ScoringFlags):
         list[Path] | None, typer.Option(metavar="DIR", help="Upsampler; repeat for further stages.")
     ] = None
     weights: Annotated[str, typer.Option(help="averaged, raw, or rates of averages.")] = "averaged"
+    over: Annotated[
+        Literal["checkpoints"] | None, typer.Option(help="checkpoints: every checkpoint of each --base.")
+    ] = None
     suite: Annotated[str, typer.Option(help="smoke, dev, full, or a suite's .jsonl.")] = "smoke"
     limit: int | None = count_option(None, "Only the first prompts of the suite, a fair mix of kinds.")
     sampler: Annotated[list[str] | None, typer.Option(metavar="NAME:STEPS", help="Sampler; repeat it.")] = (
         None
     )
-    guidance: Annotated[str, typer.Option(metavar="S,S…", help="Guidance scales of the text; 1 = none.")] = (
-        "1"
-    )
+    guidance: Annotated[
+        str | None, typer.Option(metavar="S,S…", help="Guidance scales of the text; 1 = none, the default.")
+    ] = None
     guidance_capt: Annotated[
         str | None, typer.Option(metavar="S,S…", help="Guidance scales of the caption; default: the text's.")
     ] = None
-    eta: Annotated[str, typer.Option(metavar="E,E…", help="Ancestral noise of ddim and prk.")] = "0"
+    eta: Annotated[
+        str | None, typer.Option(metavar="E,E…", help="Ancestral noise of ddim and prk; default 0.")
+    ] = None
     dynamic_threshold: Annotated[
         str | None, typer.Option(metavar="Q,Q…", help="Quantiles of dynamic thresholding; default: clamp.")
     ] = None
@@ -99,7 +104,12 @@ class SweepFlags(ScoringFlags):
     upsampler_sampler: Annotated[
         str | None, typer.Option(metavar="NAME:STEPS", help="Sampler of the upsamplers; default: the base's.")
     ] = None
-    upsampler_guidance: Annotated[float, typer.Option(help="Guidance scale of the upsamplers.")] = 1.0
+    upsampler_guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale of the upsamplers; default 1.")
+    ] = None
+    sweep: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Axes in TOML; options given besides come before it.")
+    ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are sampled together.")] = 16
     reference: Reference = None
 
@@ -109,6 +119,7 @@ class SweepFlags(ScoringFlags):
             bases=self.base,
             upsamplers=self.upsampler or (),
             weights=parse_weights(self.weights),
+            over=self.over,
             suite=self.suite,
             limit=self.limit,
             batch_size=self.batch_size,
@@ -127,9 +138,8 @@ class SweepFlags(ScoringFlags):
             "upsampler_sampler": self.upsampler_sampler,
             "upsampler_guidance": self.upsampler_guidance,
         }
-        return SweepOptions.model_validate(
-            {name: value for name, value in given.items() if value is not None}
-        )
+        axes = {} if self.sweep is None else read_sweep(self.sweep)
+        return make_sweep(axes | {name: value for name, value in given.items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)

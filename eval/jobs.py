@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -23,6 +24,7 @@ from eval.store import Store
 from eval.suite import cells_of, load_suite
 from eval.sweep_job import SweepJob
 from txtdiff.cascade import load_cascade
+from txtdiff.training.checkpoint import checkpoint_images, find_checkpoint, list_checkpoints
 
 __all__ = ["run_sweep", "score_folder"]
 
@@ -62,14 +64,31 @@ def score_folder(
 def _plans(job: SweepJob, suite_plan: Plan) -> Iterator[tuple[Plan, Generator]]:
     """One plan per cascade; the next cascade is loaded only when the one before is done."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    several = len(job.bases) * len(job.weights) > 1
-    for base in job.bases:
+    bases = [path for base in job.bases for path in _checkpoints(base, job.over)]
+    for base in bases:
         for weights in job.weights:
             cascade = load_cascade([base, *job.upsamplers], weights, device=device)
-            name = f"{base.name} {weights}" if several else ""
-            settings = cascade_settings(cascade, suite_plan.suite, job.sweep, {"weights": str(weights)}, name)
+            name = " ".join([_name(base)] * (len(bases) > 1) + [str(weights)] * (len(job.weights) > 1))
+            about = {"weights": str(weights), "images": checkpoint_images(find_checkpoint(base))}
+            settings = cascade_settings(cascade, suite_plan.suite, job.sweep, about, name)
             plan = Plan(suite_plan.suite, suite_plan.cells, settings, suite_plan.reference)
             yield plan, CascadeGenerator(cascade, job.batch_size)
+
+
+def _checkpoints(base: Path, over: Literal["checkpoints"] | None) -> Sequence[Path]:
+    """The base itself, or every checkpoint of it, oldest first."""
+    if over is None:
+        return [base]
+    found = list_checkpoints(base)
+    if not found:
+        raise InputError(f"{base} holds no checkpoints", "--over checkpoints wants a run directory.")
+    return found
+
+
+def _name(base: Path) -> str:
+    """A run by its name, a checkpoint by its run's name and its own."""
+    resolved = base.resolve()
+    return f"{resolved.parent.name}/{resolved.name}" if resolved.name.startswith("step-") else resolved.name
 
 
 def _make(store: Store, plan: Plan, generator: Generator) -> None:

@@ -22,6 +22,8 @@ class SweepJob:
     bases: Sequence[Path]
     upsamplers: Sequence[Path] = ()
     weights: Sequence[Weights] = ("averaged",)
+    over: Literal["checkpoints"] | None = None
+    """checkpoints: every checkpoint of each base, for text accuracy as a function of images trained on."""
     suite: str = "smoke"
     limit: int | None = None
     batch_size: int = 16

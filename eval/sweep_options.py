@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from datatools.errors import InputError, suggest
 from txtdiff.settings import Settings
 
-__all__ = ["SweepOptions"]
+__all__ = ["SweepOptions", "make_sweep", "read_sweep"]
+
+
+def read_sweep(path: Path) -> dict[str, Any]:
+    """The axes that a TOML file names, to be completed by flags.
+
+    Raises:
+        InputError: no such file, no TOML, or an axis that does not exist.
+    """
+    try:
+        axes = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the sweep {path} cannot be read: {error}") from error
+    for name in axes:
+        if name not in SweepOptions.model_fields:
+            known = list(SweepOptions.model_fields)
+            raise InputError(f"{path}: no axis '{name}'", suggest(name, known) or f"Axes: {', '.join(known)}")
+    return axes
+
+
+def make_sweep(axes: Mapping[str, Any]) -> SweepOptions:
+    """A sweep from its axes.
+
+    Raises:
+        InputError: a value that does not fit its axis.
+    """
+    try:
+        return SweepOptions.model_validate(axes)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"the sweep cannot be used: {faults}") from error
 
 
 class SweepOptions(Settings):

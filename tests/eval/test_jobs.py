@@ -20,7 +20,7 @@ from eval.score_options import ScoreOptions
 from eval.store import open_store
 from eval.suite import cells_of, load_suite
 from eval.sweep_job import SweepJob
-from eval.sweep_options import SweepOptions
+from eval.sweep_options import SweepOptions, make_sweep, read_sweep
 from txtdiff.cascade import Cascade, Stage
 from txtdiff.conditioning import StageModel
 from txtdiff.diffusion.config import DiffusionConfig
@@ -71,6 +71,7 @@ def test_a_sweep_makes_every_setting_and_goes_on_where_it_is(
     cascade: Cascade, reader: Finder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(eval.jobs, "load_cascade", lambda *args, **options: cascade)
+    monkeypatch.setattr(eval.jobs, "find_checkpoint", lambda path: Path("step-7"))
     job = SweepJob(bases=[Path("tiny")], limit=3, sweep=SWEEP, batch_size=2)
     with open_store(store_path(tmp_path), "write") as store:
         counts = run_sweep(store, job, "finder", ScoreOptions())
@@ -105,6 +106,20 @@ def test_a_setting_that_the_sampler_refuses_is_a_user_error(cascade: Cascade) ->
         cascade_settings(cascade, suite, SweepOptions(sampler=("euler:3",)), {})
     with pytest.raises(InputError, match="guidance_rescale"):
         cascade_settings(cascade, suite, SweepOptions(guidance_rescale=(0.5,)), {})
+
+
+def test_a_sweep_can_be_written_down(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text('sampler = ["ddim:5", "plms:5"]\nguidance = [1, 3]\nupsampler_guidance = 2')
+    assert make_sweep(read_sweep(path)).axes()["guidance"] == (1.0, 3.0)
+    path.write_text("smapler = []")
+    with pytest.raises(InputError, match="Did you mean 'sampler'"):
+        read_sweep(path)
+    path.write_text("guidance = [")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_sweep(path)
+    with pytest.raises(InputError, match="guidance"):
+        make_sweep({"guidance": ["much"]})
 
 
 def test_words_of_the_command_line() -> None:
