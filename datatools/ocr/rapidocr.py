@@ -28,8 +28,8 @@ class RapidOcrSettings(BaseModel):
     enlarge: EnlargeSettings = EnlargeSettings()
 
     detection_side_px: int = Field(default=192, ge=32)
-    """The detector sees the picture with its short side at least this long. RapidOCR's own 736 takes five times
-    as long for small pictures and, beside `enlarge`, finds no more (docs/ocr.md)."""
+    """The detector sees the picture with its short side at least this long. RapidOCR's own 736 takes five
+    times as long for small pictures and, beside `enlarge`, finds no more (docs/ocr.md)."""
 
     min_crop_px: int = Field(default=48, ge=16)
     """Text lines, 48 px high for the recogniser, are padded to this width. RapidOCR's own 320 doubles the
