@@ -26,24 +26,13 @@ def test_a_key_is_accepted_only_if_it_stays_below_the_root(text: str) -> None:
     assert make_key(key) == key
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "/etc/passwd",
-        "../x.png",
-        "a/../../x",
-        "a//b",
-        "./a",
-        "a/",
-        "C:/x",
-        "a\\b",
-        "a\0b",
-        "e\u0301",
-        "x" * 256,
-    ]
-    + ["\udcff.png"],
-)
+BAD = [
+    *("", "/etc/passwd", "../x.png", "a/../../x", "a//b", "./a", "a/", "C:/x", "a\\b", "a\0b", "e\u0301"),
+    *("x" * 256, "\udcff.png"),
+]
+
+
+@pytest.mark.parametrize("key", BAD)
 def test_bad_keys_are_refused(key: str) -> None:
     with pytest.raises(InputError, match="is not a key"):
         check_key(key)
