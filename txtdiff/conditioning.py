@@ -171,6 +171,8 @@ def conditioning(
     rows = [(prompt, given) for given in givens for prompt in prompts]
     cond: dict[str, Any] = {}
     if config.text is not None:
+        if config.text.tokenizer != "char":
+            raise InputError(f"text.tokenizer = {config.text.tokenizer}: only 'char' can be sampled")
         texts = [prompt.txt if given.txt else DROP_TEXT for prompt, given in rows]
         cond["txt"] = encode_texts(texts, config.text.max_length).to(device)
     if config.captions is not None:

@@ -234,6 +234,14 @@ def test_classes_reach_the_network() -> None:
         pictures_of(base, settings, 4, prompts=[Prompt(txt="a", label=5)])
 
 
+def test_foreign_tokenizers_are_refused_not_guessed() -> None:
+    model = StageModel(
+        small_network(text=TEXT.model_copy(update={"tokenizer": "bpe.json"})), DiffusionConfig()
+    )
+    with pytest.raises(InputError, match=r"bpe\.json: only 'char'"):
+        batch_denoiser(model, PROMPTS[:1], SamplerSettings(), None)
+
+
 def test_negative_seeds_are_refused() -> None:
     with pytest.raises(InputError, match="seed -1"):
         Prompt(txt="a", seed=-1)
