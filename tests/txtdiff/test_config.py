@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from txtdiff.config_files import (
     settings_layer,
 )
 from txtdiff.config_reference import annotated
+from txtdiff.model.unet import build_network
 from txtdiff.settings import Settings
 
 
@@ -138,7 +140,9 @@ def test_presets_are_valid_and_survive_a_round_trip(name: str) -> None:
             "averaging": st.fixed_dictionaries(
                 {"rates": st.lists(st.floats(1e-6, 1 - 1e-6), min_size=1, max_size=3, unique=True)}
             ),
-            "data": st.fixed_dictionaries({"where": st.text(min_size=1, max_size=20).filter(lambda t: t != "none")}),
+            "data": st.fixed_dictionaries(
+                {"where": st.text(min_size=1, max_size=20).filter(lambda t: t != "none")}
+            ),
         },
     )
 )
@@ -177,3 +181,13 @@ def test_every_setting_is_read_somewhere() -> None:
         if name not in read
     ]
     assert not unread
+
+
+@pytest.mark.parametrize(("name", "millions"), [("base-64", 631.0), ("upsampler-64-256", 123.9)])
+def test_the_full_presets_are_the_forks_networks(name: str, millions: float) -> None:
+    """Parameters as counted on the parent project, caption tower aside (fork_spec 5.4 and 5.6)."""
+    with torch.device("meta"):
+        network = build_network(make_config(preset_layer(name)).model)
+    tower = () if network.caption_encoder is None else network.caption_encoder.parameters()
+    n = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in tower)
+    assert round(n / 1e6, 1) == millions
