@@ -15,7 +15,6 @@ from eval.generators import Made
 from eval.protocol import Protocol
 from eval.reading import read_pictures
 from eval.run import Plan, make_pictures, start_run, write_plan
-from eval.scoring import score_again
 from eval.store import Store
 from eval.suite import Cell, Suite, SuitePrompt, cells_of
 from eval.sweep import Setting, make_setting
@@ -88,6 +87,8 @@ def fill(
     store: Store, spellings: Mapping[str, Callable[[Cell], str | None]], suite: Suite | None = None
 ) -> tuple[Plan, Protocol]:
     """Run, read and score one setting per spelling."""
+    from eval.scoring import score_again  # torch and open_clip, which a killed sweep need not wait for
+
     suite = suite or small_suite()
     settings = [make_setting({"generator": "test", "name": name}, name) for name in spellings]
     plan = Plan(suite, cells_of(suite), settings, run_id="r")

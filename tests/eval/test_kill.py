@@ -26,11 +26,11 @@ from eval.sweep import make_setting
 class Slow(Writer):
     def make(self, setting, cells):
         for batch in super().make(setting, cells):
-            time.sleep(0.02)
+            time.sleep(0.08)
             yield batch
 
-suite = small_suite(20)
-settings = [make_setting({"number": i}, str(i)) for i in range(3)]
+suite = small_suite(15)
+settings = [make_setting({"number": i}, str(i)) for i in range(2)]
 plan = Plan(suite, cells_of(suite), settings, run_id="r")
 with open_store(Path(sys.argv[1]), "write") as store:
     write_plan(store, plan)
@@ -48,7 +48,7 @@ def test_a_sweep_killed_again_and_again_ends_as_the_unbroken_one(tmp_path: Path)
     assert sweep(whole, kill_after_s=None)
     rng = random.Random(0)
     n_kills, n_done = 0, 0
-    while not sweep(broken, kill_after_s=rng.uniform(0.05, 0.4)):
+    while not sweep(broken, kill_after_s=rng.uniform(0.05, 0.3)):
         n_kills += 1
         with open_store(broken) as store:
             [(now_done,)] = store.rows("SELECT count(*) FROM samples WHERE status = 'done'")
