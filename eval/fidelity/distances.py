@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torchmetrics.image.kid import maximum_mean_discrepancy, poly_kernel
 
 __all__ = [
     "FID_MIN_PICTURES",
@@ -105,11 +107,10 @@ def kernel_distance(
         rows_a = random.choice(len(a), size, replace=False)
         rows_b = random.choice(len(b), size, replace=False)
         between = kernel("ab", rows_a, rows_b)
-        within_a = _means_of_others(kernel("aa", rows_a, rows_a))
-        within_b = _means_of_others(kernel("bb", rows_b, rows_b))
-        distances.append(within_a.mean() + within_b.mean() - 2 * between.mean())
-        influence_a.add(rows_a, within_a - between.mean(axis=1))
-        influence_b.add(rows_b, within_b - between.mean(axis=0))
+        of_a, of_b = kernel("aa", rows_a, rows_a), kernel("bb", rows_b, rows_b)
+        distances.append(_unbiased_mmd(of_a, between, of_b))
+        influence_a.add(rows_a, _means_of_others(of_a) - between.mean(axis=1))
+        influence_b.add(rows_b, _means_of_others(of_b) - between.mean(axis=0))
     variance = influence_a.variance_of_mean() + influence_b.variance_of_mean()
     return KernelDistance(float(np.mean(distances)), float(np.sqrt(variance)))
 
@@ -148,9 +149,15 @@ def _subset_kernel(a: AnyMatrix, b: AnyMatrix) -> Callable[[Pair, Indices, Indic
 
 
 def _cubic_kernel(x: AnyMatrix, y: AnyMatrix) -> Matrix:
-    """(x.y/d + 1)^3; the product in the type of the features, everything after it in float64."""
-    kernel: Matrix = ((x @ y.T).astype(np.float64) / x.shape[1] + 1) ** 3
+    """torchmetrics' (x.y/d + 1)^3, in float64: the distance is a small difference of large means."""
+    kernel: Matrix = poly_kernel(torch.from_numpy(x).double(), torch.from_numpy(y).double()).numpy()
     return kernel
+
+
+def _unbiased_mmd(of_a: Matrix, between: Matrix, of_b: Matrix) -> float:
+    """torchmetrics' sum over the three kernels."""
+    kernels = (torch.from_numpy(of_a), torch.from_numpy(between), torch.from_numpy(of_b))
+    return float(maximum_mean_discrepancy(*kernels))
 
 
 def _means_of_others(kernel: Matrix) -> Matrix:
