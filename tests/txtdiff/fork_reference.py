@@ -71,9 +71,7 @@ class ForkNetwork:
     @staticmethod
     def sinusoid(t: Tensor, width: int) -> Tensor:
         half = width // 2
-        angles = t.float()[:, None] * torch.tensor(
-            [math.exp(-math.log(10000) * k / half) for k in range(half)]
-        )
+        angles = t.float()[:, None] * torch.exp(-math.log(10000) * torch.arange(half).float() / half)
         return torch.cat([angles.cos(), angles.sin()] + [torch.zeros(len(t), 1)] * (width % 2), dim=1)
 
     def mlp(self, name: str, t: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ def sinusoid(t: Tensor, width: int) -> Tensor:
         (B, width) float32.
     """
     half = width // 2
-    frequencies = torch.exp(
-        -math.log(10_000) / half * torch.arange(half, dtype=torch.float32, device=t.device)
-    )
+    # In the parent project's order of operations: at t = 1000 a rounding error of a frequency moves the angle
+    # by a thousand times as much, and its weights know its angles.
+    places = torch.arange(half, dtype=torch.float32, device=t.device)
+    frequencies = torch.exp(-math.log(10_000) * places / half)
     angles = t[:, None].float() * frequencies
     embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
     return nn.functional.pad(embedding, (0, width % 2))

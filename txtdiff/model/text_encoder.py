@@ -145,7 +145,7 @@ def _n_heads(width: int) -> int:
 def _rotate_halves(x: Tensor) -> Tensor:
     """Rotary positions on the first half of the channels of x (..., L, 64), first against second quarter."""
     n_rotated = HEAD_WIDTH // 2
-    frequencies = 10_000 ** (-torch.arange(0, n_rotated, 2, device=x.device) / n_rotated)
+    frequencies = 1.0 / 10_000 ** (torch.arange(0, n_rotated, 2, device=x.device).float() / n_rotated)
     angles = torch.arange(x.shape[-2], device=x.device)[:, None] * frequencies
     cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
     turned, rest = x[..., :n_rotated], x[..., n_rotated:]
