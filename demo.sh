@@ -20,8 +20,8 @@ step datatools synth demo/images --n 400 --seed 0
 step datatools build-catalog demo/images --catalog demo/catalog.duckdb
 step datatools stats --catalog demo/catalog.duckdb
 
-step_tolerant datatools build-catalog examples/photos --catalog demo/photos.duckdb --write-txt demo/photos-txt
-step datatools query "SELECT key, text FROM transcriptions ORDER BY key" --catalog demo/photos.duckdb
+step_tolerant datatools build-catalog examples/photos --catalog demo/photos/catalog.duckdb --write-txt demo/photos/txt
+step datatools query "SELECT key, text FROM transcriptions ORDER BY key" --catalog demo/photos/catalog.duckdb
 
 step txtdiff train --preset mini-base --catalog demo/catalog.duckdb --out demo/base --images 12k
 step txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 3k
@@ -37,7 +37,7 @@ cat <<TXT
 Done in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s. What was made:
   demo/images          400 pictures whose text is known exactly
   demo/catalog.duckdb  what the reader found in them (duckdb demo/catalog.duckdb, or datatools query)
-  demo/photos.duckdb   the same for a few real photographs
+  demo/photos          the same for a few real photographs
   demo/base, demo/upsampler   two trained stages, with loss curves and sample grids
   demo/samples/grid.png       what they write after a few minutes of training: shapes, not yet letters
   demo/report.html            the leaderboard: open it in a browser
