@@ -23,17 +23,12 @@ $(BIN)/python:
 	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); \
 	 else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
 
-define install
-@echo "installing $(1) into $(VENV) ..."
-@VIRTUAL_ENV=$(CURDIR)/$(VENV) uv pip install --quiet --constraints constraints.txt --editable '.[$(1)]'
-@touch $@
-endef
-
-$(STAMP)-demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,offline)
-
-$(STAMP)-test: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,offline,dev)
+$(STAMP)-demo: EXTRAS := offline
+$(STAMP)-test: EXTRAS := offline,dev
+$(STAMP)-demo $(STAMP)-test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing txtdiff[$(EXTRAS)] into $(VENV) ..."
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) uv pip install --quiet --constraints constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
 
 demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small scale
 	@./demo.sh

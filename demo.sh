@@ -24,7 +24,7 @@ step_tolerant datatools build-catalog examples/photos --catalog demo/photos/cata
 step datatools query "SELECT key, text FROM transcriptions ORDER BY key" --catalog demo/photos/catalog.duckdb
 
 step txtdiff train --preset mini-base --catalog demo/catalog.duckdb --out demo/base --images 12k
-step txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 3k
+step txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 5k
 step txtdiff sample --base demo/base --upsampler demo/upsampler --txt 'I can\nwrite' --n 4 --out demo/samples
 
 step txtdiff-eval run --base demo/base --upsampler demo/upsampler --suite smoke --limit 16 \
