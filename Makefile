@@ -34,17 +34,17 @@ demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small sc
 	@./demo.sh
 
 test: $(STAMP)-test  ## the whole test suite
-	@python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)-test  ## format, lint, types, import arrows
-	ruff format --check .
-	ruff check .
-	mypy
-	lint-imports --no-cache
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP)-test  ## put every file into shape
-	ruff format .
-	ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 clean:  ## remove what the demo and the build made; the environment stays
 	rm -rf demo build dist *.egg-info
