@@ -16,17 +16,18 @@ export UV_SYSTEM_CERTS ?= 1
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
-# uv makes the environment and installs in seconds; without one on the machine, pip brings it into .venv.
+# uv installs in seconds; on a machine without it, pip brings it into .venv.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "txtdiff needs Python 3.11 to 3.13, and '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..."; exit 2; }
 	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); \
-	 else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; fi
+	 else $(PYTHON) -m venv $(VENV); fi
 
 $(STAMP)-demo: EXTRAS := offline
 $(STAMP)-test: EXTRAS := offline,dev
 $(STAMP)-demo $(STAMP)-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing txtdiff[$(EXTRAS)] into $(VENV) ..."
+	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) uv pip install --quiet --constraints constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
