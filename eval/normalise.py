@@ -54,7 +54,8 @@ def normalise(text: str, normaliser: Normaliser = "ci") -> str:
         case "alnum":
             return _strict(_PUNCTUATION.sub("", _ci(text)))
         case "nospace":
-            return "".join(_ci(text).split())
+            # Folded once more: a mark that stood after a blank now joins the letter before it.
+            return _ci("".join(_ci(text).split()))
         case "confusable":
             return _strict(_ci(text).translate(_CONFUSABLE))
     raise InputError(

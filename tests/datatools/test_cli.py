@@ -64,7 +64,7 @@ def test_write_txt_takes_a_folder_too(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_build_exits_with_130_and_goes_on(tmp_path: Path) -> None:
-    make_pictures(tmp_path / "in", SynthOptions(n=60))
+    make_pictures(tmp_path / "in", SynthOptions(n=400))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [
         sys.executable,
@@ -80,7 +80,7 @@ def test_an_interrupted_build_exits_with_130_and_goes_on(tmp_path: Path) -> None
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
     while not (tmp_path / "c.duckdb").exists():
         time.sleep(0.05)
-    time.sleep(4)
+    time.sleep(2.5)  # of the ten or more that the whole build takes
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
