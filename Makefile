@@ -9,8 +9,15 @@ STAMP := $(VENV)/.txtdiff
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Trust what the machine trusts, as pip does: a company's registry may have a certificate of its own.
 export UV_SYSTEM_CERTS ?= 1
+# uv does not read pip's settings: hand on the registry that the machine names for pip.
+ifeq ($(UV_DEFAULT_INDEX)$(UV_INDEX_URL),)
+pip_index := $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
+ifneq ($(pip_index),)
+export UV_DEFAULT_INDEX := $(pip_index)
+endif
+endif
 
-.PHONY: help demo test lint format bench soak clean
+.PHONY: help demo test lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,14 +28,15 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "txtdiff needs Python 3.11 to 3.13, and '$(PYTHON)' is not. Name another: make PYTHON=python3.12 ..."; exit 2; }
 	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python "$$(command -v $(PYTHON))" $(VENV); \
-	 else $(PYTHON) -m venv $(VENV); fi
+	 else $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	   echo "no environment could be made: install python3-venv (apt) or uv, then run make again"; exit 2; }; fi
 
 $(STAMP)-demo: EXTRAS := offline
 $(STAMP)-test: EXTRAS := offline,dev
 $(STAMP)-demo $(STAMP)-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing txtdiff[$(EXTRAS)] into $(VENV) ..."
 	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) uv pip install --quiet --constraints constraints.txt --editable '.[$(EXTRAS)]'
+	@VIRTUAL_ENV='$(CURDIR)/$(VENV)' uv pip install --quiet --constraints constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small scale

@@ -17,17 +17,17 @@ step_tolerant() {
 }
 
 step datatools synth demo/images --n 400 --seed 0
-step datatools build-catalog demo/images --catalog demo/catalog.duckdb
+step_tolerant datatools build-catalog demo/images --catalog demo/catalog.duckdb
 step datatools stats --catalog demo/catalog.duckdb
 
 step_tolerant datatools build-catalog examples/photos --catalog demo/photos/catalog.duckdb --write-txt demo/photos/txt
 step datatools query "SELECT key, text FROM transcriptions ORDER BY key" --catalog demo/photos/catalog.duckdb
 
-step txtdiff train --preset mini-base --catalog demo/catalog.duckdb --out demo/base --images 12k
-step txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 5k
+step_tolerant txtdiff train --preset mini-base --catalog demo/catalog.duckdb --out demo/base --images 12k
+step_tolerant txtdiff train --preset mini-upsampler --catalog demo/catalog.duckdb --out demo/upsampler --images 5k
 step txtdiff sample --base demo/base --upsampler demo/upsampler --txt 'I can\nwrite' --n 4 --out demo/samples
 
-step txtdiff-eval run --base demo/base --upsampler demo/upsampler --suite smoke --limit 16 \
+step_tolerant txtdiff-eval run --base demo/base --upsampler demo/upsampler --suite smoke --limit 16 \
   --sampler ddim:20 --sampler plms:20 --sampler dpmpp_2m:12 --guidance 1,3 \
   --reference demo/catalog.duckdb --store demo/eval.duckdb
 step txtdiff-eval report --store demo/eval.duckdb --html demo/report.html

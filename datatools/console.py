@@ -147,6 +147,11 @@ def run_app(app: typer.Typer) -> None:
         # Whoever read our output has gone; what it wanted it has.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_SOME_FAILED)
+    except OSError as error:
+        # A path nobody may write, a full disk: named like any other thing a user can mend.
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(f"{where}{error.strerror or error}", "Check the path, its permissions and the free space.")
+        sys.exit(EXIT_USAGE)
     if status == EXIT_INTERRUPTED:
         _interrupted()
     sys.exit(status if isinstance(status, int) else 0)

@@ -57,7 +57,12 @@ def failing_app(error: BaseException) -> typer.Typer:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(InputError("no folder 'x'", "Name another."), EXIT_USAGE), (KeyboardInterrupt(), EXIT_INTERRUPTED)],
+    [
+        (InputError("no folder 'x'", "Name another."), EXIT_USAGE),
+        (PermissionError(13, "Permission denied", "x"), EXIT_USAGE),
+        (OSError(28, "No space left on device"), EXIT_USAGE),
+        (KeyboardInterrupt(), EXIT_INTERRUPTED),
+    ],
 )
 def test_user_errors_become_exit_codes(
     error: BaseException, status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -33,7 +33,7 @@ def shown_commands() -> Iterator[str]:
                 if words.split(" ")[0] in APPS:
                     yield words
     for line in (ROOT / "demo.sh").read_text().replace("\\\n", " ").splitlines():
-        if line.startswith("step"):
+        if line.startswith(("step ", "step_tolerant ")):
             yield line.split(" ", 1)[1]
 
 
