@@ -35,6 +35,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{1,18})")
+_PRETRAINED = "pretrained:"  # names of weights that come with a version, where it has some
 _TEMPORARY = re.compile(r"\.(tmp|old)-step-\d+-\d+")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MANIFEST_LIMIT_BYTES = 1_000_000
@@ -176,6 +177,11 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         InputError: there is none, or the one named is damaged.
     """
+    if str(path).startswith(_PRETRAINED):
+        raise InputError(
+            f"{plain(str(path))}: no trained weights come with this version",
+            "Train a model with `txtdiff train --out DIR` and give that directory.",
+        )
     if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
         verify_checkpoint(path)
         return path
