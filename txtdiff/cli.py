@@ -90,7 +90,7 @@ class SampleFlags:
         False
     )
     npz: Annotated[bool, typer.Option("--npz", help="Also the parent project's .npz file.")] = False
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto"
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -198,7 +198,7 @@ def nll_command(
     steps: Annotated[
         int | None, typer.Option(min=2, help="Timesteps of a coarser process. Default: all.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
 ) -> None:
     """Bits per dimension: an upper bound on what a lossless code built on the model would spend."""
     from txtdiff.likelihood import measure_likelihood

@@ -47,8 +47,13 @@ def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, 
         catalog: pictures, told with their texts and captions; uncropped.
         n: how many pictures.
         n_steps: timesteps of a coarser process, whose bound is looser; None: all that training had.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "cuda:<number>".
+
+    Raises:
+        InputError: n is 0 or less, an upsampler, or no pictures.
     """
+    if n < 1:
+        raise InputError(f"--n {n}: no pictures are asked for", "Give 1 or more.")
     network, config = load_network(model)
     if config.model.upsampler is not None:
         raise InputError(f"{model} is an upsampler", "Bits per dimension are measured for base models.")

@@ -48,7 +48,13 @@ def unescape(text: str) -> str:
 
 
 def make_prompts(texts: Sequence[str], capt: str | None, n: int, seed: int) -> list[Prompt]:
-    """n prompts for each text; seeds count up from `seed` and are the same for every text."""
+    """n prompts for each text; seeds count up from `seed` and are the same for every text.
+
+    Raises:
+        InputError: n is 0 or less.
+    """
+    if n < 1:
+        raise InputError(f"--n {n}: no pictures are asked for", "Give 1 or more.")
     return [Prompt(txt=text, capt=capt, seed=seed + i) for text in texts for i in range(n)]
 
 

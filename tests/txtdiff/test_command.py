@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+import torch
 from PIL import Image
 from tiny import TINY, tiny_catalog
 
+from datatools.errors import InputError
 from txtdiff.cli import main
 from txtdiff.sample_files import unescape
+from txtdiff.training.distributed import pick_device
 
 Run = Callable[..., int]
 
@@ -111,7 +114,17 @@ def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None
         ("sample --base nowhere --txt a --out x", "there is no directory nowhere"),
         ("sample --base . --txt a --out x", "holds no valid checkpoint"),
         ("sample --base . --out x", "no text to write"),
+        ("sample --base . --txt a --n 0 --out x", "no pictures are asked for"),
+        ("sample --base . --txt a --device gpu --out x", "device 'gpu' is unknown"),
+        ("sample --base pretrained:mini --txt a --out x", "no trained weights come with this version"),
+        ("nll --model . --catalog none.duckdb --n 0", "no pictures are asked for"),
+        ("nll --model . --catalog none.duckdb --device cuda:x", "device 'cuda:x' is unknown"),
+        ("info pretrained:mini", "Train a model with"),
         ("config --set model.depht=1", "unknown setting"),
+        (
+            "config --set model.channels=32 --set model.image_size_px=16 --set model.channel_mult=1,1",
+            "attention.channels_per_head = 64 is larger than the 32 channels",
+        ),
     ],
 )
 def test_errors_are_one_message(
@@ -121,6 +134,25 @@ def test_errors_are_one_message(
     told = capsys.readouterr().err
     assert message in told.replace("\n", " ")
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(("n_gpus", "device", "refusal"), [
+    (0, "cuda", "finds no GPU"),
+    (0, "cuda:0", "finds no GPU"),
+    (2, "cuda:2", "there are 2 GPUs"),
+    (2, "cuda", None),
+    (2, "cuda:1", None),
+    (2, "cpu", None),
+])  # fmt: skip
+def test_devices(monkeypatch: pytest.MonkeyPatch, n_gpus: int, device: str, refusal: str | None) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    assert pick_device("auto") == ("cuda" if n_gpus else "cpu")
+    if refusal is None:
+        assert pick_device(device) == device
+        return
+    with pytest.raises(InputError, match=refusal):
+        pick_device(device)
 
 
 def test_config_prints_what_train_takes(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from datatools.console import plain
 from datatools.errors import InputError
 
 __all__ = ["Ranks", "join_ranks", "pick_device", "sum_over_ranks", "wait_for_all"]
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,23 @@ def join_ranks(device: str) -> Iterator[Ranks]:
 
 
 def pick_device(wanted: str) -> str:
-    """ "cuda" or "cpu" for run.device.
+    """The device that "auto", "cpu", "cuda" or "cuda:<number>" means here.
 
     Raises:
-        InputError: a GPU is demanded and there is none.
+        InputError: another word, or a GPU is demanded that is not there.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "run.device = 'cuda', but torch finds no GPU", "Use run.device=cpu, or mend the driver."
-        )
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    if not _DEVICE.fullmatch(wanted):
+        raise InputError(f"device '{plain(wanted)}' is unknown", "Use auto, cpu, cuda or cuda:<number>.")
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda" if n_gpus else "cpu"
+    if wanted == "cpu":
+        return wanted
+    if not n_gpus:
+        raise InputError(f"device {wanted}: torch finds no GPU", "Use cpu or auto, or mend the driver.")
+    if int(wanted.partition(":")[2] or 0) >= n_gpus:
+        raise InputError(f"device {wanted}: there are {n_gpus} GPUs", f"Use cuda:0 to cuda:{n_gpus - 1}.")
+    return wanted
 
 
 def sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
