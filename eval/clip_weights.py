@@ -12,6 +12,7 @@ import open_clip
 from huggingface_hub import constants as hub
 
 from datatools.errors import InputError, suggest
+from eval.home import expand_home
 from eval.reach import unreachable
 
 __all__ = ["ClipWeights", "WeightsMissing", "file_digest", "find_clip_weights"]
@@ -55,8 +56,11 @@ def find_clip_weights(name: str, pretrained: str, timeout_s: float = 5.0) -> Cli
     options = {f"image_{k}": tag[k] for k in ("mean", "std", "interpolation", "resize_mode") if k in tag}
     # OpenAI's weights were trained with QuickGELU; the plain architecture would compute something else.
     options["force_quick_gelu"] = bool(tag.get("quick_gelu"))
-    path = _in_hub_cache(tag) or _download(name, pretrained, tag, timeout_s)
-    return ClipWeights(path, options)
+    try:
+        kept = _in_hub_cache(tag)
+    except OSError:  # a home that this user may not enter: as good as an empty cache
+        kept = None
+    return ClipWeights(kept or _download(name, pretrained, tag, timeout_s), options)
 
 
 def file_digest(path: Path) -> str:
@@ -75,7 +79,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _named_file(name: str, pretrained: str) -> Path:
-    path = Path(pretrained).expanduser()
+    path = expand_home(pretrained)
     if path.is_file():
         return path
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -91,7 +95,7 @@ def _in_hub_cache(tag: dict[str, Any]) -> Path | None:
             if isinstance(found, str):
                 return Path(found)
     # A tag without a hub lies where open_clip itself downloads it.
-    downloaded = Path("~/.cache/clip").expanduser() / Path(str(tag.get("url", ""))).name
+    downloaded = expand_home("~/.cache/clip") / Path(str(tag.get("url", ""))).name
     return downloaded if tag.get("url") and downloaded.is_file() else None
 
 

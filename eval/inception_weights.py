@@ -17,14 +17,15 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from datatools.atomic import write_bytes_atomic
+from datatools.console import messages
 from datatools.errors import InputError
+from eval.home import cache_folder, expand_home
 from eval.inception import Inception, build_trunk
 from eval.reach import unreachable
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
     "InceptionWeights",
-    "cache_folder",
     "convert_package_file",
     "find_weights",
     "open_inception",
@@ -73,8 +74,9 @@ def open_inception(path: Path | str | None = None, device: str | torch.device | 
 def find_weights(path: Path | None = None) -> InceptionWeights:
     """The weights: `path`, else $TXTDIFF_INCEPTION, else the `offline` package, else torch-fidelity's own.
 
-    The package's file is converted once into the user's cache and checked by hash each time; torch-fidelity's
-    file is taken from torch's hub folder or downloaded into it.
+    The package's file is converted once into the user's cache and checked by hash each time; where nothing
+    can be kept it is converted each time. torch-fidelity's file is taken from torch's hub folder or
+    downloaded into it.
 
     Raises:
         InputError: there are none; says what would provide them. Or a file holds something else.
@@ -95,12 +97,6 @@ def package_file() -> Path | None:
         return None
     path = Path(spec.origin).with_name("default_1.pt")
     return path if path.is_file() else None
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/txtdiff`, by default `~/.cache/txtdiff`."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "txtdiff"
 
 
 def convert_package_file(path: Path) -> dict[str, Tensor]:
@@ -142,7 +138,7 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
 
 def _from_environment() -> Path | None:
     value = os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(value).expanduser() if value else None
+    return expand_home(value) if value else None
 
 
 def _convolutions() -> list[str]:
@@ -151,32 +147,50 @@ def _convolutions() -> list[str]:
 
 def _converted(packaged: Path) -> InceptionWeights:
     """The converted package file from the cache; made there when missing, made again when damaged."""
-    cached = cache_folder() / f"inception-{CONVERTED_DIGEST[:16]}.safetensors"
-    if cached.is_file():
-        try:
-            weights = _read_weights(cached)
-        except InputError:
-            weights = None
-        if weights is not None and weights.digest == CONVERTED_DIGEST:
-            return weights
+    folder = cache_folder()
+    cached = None if folder is None else folder / f"inception-{CONVERTED_DIGEST[:16]}.safetensors"
+    kept = None if cached is None else _kept(cached)
+    if kept is not None:
+        return kept
     tensors = convert_package_file(packaged)
     digest = weights_digest(tensors)
     if digest != CONVERTED_DIGEST:
         raise InputError(f"converting {packaged} gave other numbers than it should ({digest[:16]})", _REMEDY)
-    write_bytes_atomic(cached, safetensors.torch.save(tensors))
+    if cached is not None:
+        _keep(cached, tensors)
     return InceptionWeights(tensors, digest)
+
+
+def _kept(cached: Path) -> InceptionWeights | None:
+    try:
+        weights = _read_weights(cached)
+    except (InputError, OSError):  # absent, damaged, or in a folder nobody may enter
+        return None
+    return weights if weights.digest == CONVERTED_DIGEST else None
+
+
+def _keep(cached: Path, tensors: Mapping[str, Tensor]) -> None:
+    # The numbers are in memory: a home that is read-only or full costs time at the next start, no score.
+    try:
+        write_bytes_atomic(cached, safetensors.torch.save(dict(tensors)))
+    except OSError as error:
+        reason = error.strerror or error
+        messages.print(f"the Inception weights are not kept in {cached.parent}: {reason}", markup=False)
 
 
 def _downloaded() -> Path:
     """torch-fidelity's weights file in torch's hub folder, downloaded there if need be."""
     name = PurePosixPath(urlsplit(URL_INCEPTION_V3).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"no folder for the Inception weights: {error}", _REMEDY) from error
     cause = unreachable(URL_INCEPTION_V3)
     if cause is not None:
         raise InputError(f"no weights for the Inception network, and no network ({cause})", _REMEDY)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=path.stem.rpartition("-")[2])
     except (OSError, RuntimeError) as error:

@@ -10,8 +10,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from datatools.console import messages
 from datatools.errors import InputError
 from eval import inception_weights
+from eval.home import cache_folder
 from eval.inception import Inception, build_trunk, fold_batch_norm
 from eval.inception_weights import InceptionWeights, find_weights
 from eval.reach import unreachable
@@ -51,6 +53,47 @@ def test_the_conversion_is_kept_in_the_cache_and_made_again_when_damaged(
     assert find_weights().digest == weights.digest
     kept.write_bytes(kept.read_bytes()[:1000])
     assert find_weights().digest == weights.digest
+
+
+@pytest.mark.parametrize("home", ["a file", "a folder that cannot be written", "none at all"])
+def test_without_a_cache_the_weights_are_converted_each_time(
+    home: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: InceptionWeights
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file" if home == "a file" else tmp_path / "locked"))
+    if home == "none at all":
+        monkeypatch.setattr(Path, "expanduser", no_home)
+    elif home != "a file":
+        monkeypatch.setattr(inception_weights, "write_bytes_atomic", refuse)  # root may write anywhere
+    with messages.capture() as said:
+        assert find_weights().digest == weights.digest
+    assert said.get().count("not kept") == (home != "none at all")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def no_home(path: Path) -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def refuse(path: Path, data: bytes) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def test_a_relative_cache_counts_as_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
+    assert cache_folder() == tmp_path / ".cache" / "txtdiff"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    assert cache_folder() == tmp_path / "other" / "txtdiff"
+
+
+@pytest.mark.usefixtures("no_weights_anywhere")
+def test_a_hub_folder_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "file" / "hub"))
+    with pytest.raises(InputError, match="no folder for the Inception weights"):
+        find_weights()
 
 
 def test_another_file_under_the_package_s_name_is_refused(tmp_path: Path) -> None:
