@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from datatools.console import progress
 from datatools.errors import InputError, suggest
 from txtdiff.cascade import Cascade, Prompt, SampledPictures, SamplerSettings, parse_sampler, sample_pictures
 from txtdiff.config_files import settings_layer
+from txtdiff.sample_folder import GRID, METADATA_KEY, check_folder, picture_name, remove_surplus
 from txtdiff.training.grid import tiled
 
 __all__ = ["SamplingPlan", "make_prompts", "plan_stages", "sample_to_folder", "unescape"]
@@ -111,13 +112,20 @@ def _settings(fields: dict[str, Any], stage: str) -> SamplerSettings:
 
 
 def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
-    """Sample all pictures and write one PNG each, prompts.jsonl, grid.png and, if asked for, the .npz."""
+    """Sample all pictures and write one PNG each, prompts.jsonl, grid.png and, if asked for, the .npz.
+
+    Pictures that an earlier run left in the folder are replaced or removed; those of others never are.
+
+    Raises:
+        InputError: a folder that cannot be written, or holds a picture of others under a name of ours.
+    """
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"{plan.out} cannot be written: {error.strerror}", "Choose another --out."
         ) from error
+    check_folder(plan.out, len(plan.prompts))
     pictures: list[NDArray[np.uint8]] = []
     lines: list[str] = []
     with progress("sampling", len(plan.prompts)) as advance:
@@ -125,8 +133,10 @@ def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
             lines += _write_batch(batch, len(pictures), cascade, plan)
             pictures += list(batch.pictures)
             advance(len(batch.pictures))
+    remove_surplus(plan.out, len(pictures))
     write_text_atomic(plan.out / "prompts.jsonl", "".join(f"{line}\n" for line in lines))
-    _save_png(tiled(np.stack(pictures[:_MAX_GRID])), plan.out / "grid.png", PngInfo())
+    shown = np.stack(pictures[:_MAX_GRID])
+    _save_png(tiled(shown), plan.out / GRID, {"pictures": len(shown)})
     if plan.npz:
         _write_npz(np.stack(pictures), plan)
 
@@ -139,16 +149,16 @@ def _write_batch(batch: SampledPictures, first: int, cascade: Cascade, plan: Sam
     ]
     lines = []
     for i, (prompt, pixels) in enumerate(zip(batch.prompts, batch.pictures, strict=True), start=first):
-        line = {"file": f"{i:05}.png", "txt": prompt.txt, "capt": prompt.capt, "seed": prompt.seed}
+        line = {"file": picture_name(i), "txt": prompt.txt, "capt": prompt.capt, "seed": prompt.seed}
         facts = {name: value for name, value in line.items() if value is not None}
-        metadata = PngInfo()
-        metadata.add_itxt("txtdiff", json.dumps({**facts, "stages": stages}, ensure_ascii=False))
-        _save_png(Image.fromarray(pixels), plan.out / f"{i:05}.png", metadata)
+        _save_png(Image.fromarray(pixels), plan.out / picture_name(i), {**facts, "stages": stages})
         lines.append(json.dumps(facts, ensure_ascii=False))
     return lines
 
 
-def _save_png(image: Image.Image, path: Path, metadata: PngInfo) -> None:
+def _save_png(image: Image.Image, path: Path, facts: Mapping[str, Any]) -> None:
+    metadata = PngInfo()
+    metadata.add_itxt(METADATA_KEY, json.dumps(facts, ensure_ascii=False))
     buffer = BytesIO()
     image.save(buffer, "PNG", pnginfo=metadata)
     write_bytes_atomic(path, buffer.getvalue())

@@ -78,6 +78,28 @@ def test_train_then_sample(run: Run, data: Path, tmp_path: Path, capsys: pytest.
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")} == first
 
 
+def test_only_pictures_of_ours_are_replaced(
+    run: Run, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ("train", data / "tiny.toml", "--catalog", data / "catalog.duckdb", "--images", "4")
+    assert run(*train, "--out", "base") == 0
+    sample = ("sample", "--base", "base", "--txt", "a", "--sampler", "ddim:2", "--out", "out", "--n")
+    out = tmp_path / "out"
+    assert run(*sample, 3) == 0
+    foreign = Image.new("RGB", (4, 4))
+    foreign.save(out / "00007.png")
+    assert run(*sample, 2) == 0
+    assert {path.name for path in out.glob("*.png")} == {"00000.png", "00001.png", "00007.png", "grid.png"}
+    assert len((out / "prompts.jsonl").read_text().splitlines()) == 2
+    for name, content in (("00001.png", b"no picture"), ("grid.png", (out / "00007.png").read_bytes())):
+        kept = (out / name).read_bytes()
+        (out / name).write_bytes(content)
+        assert run(*sample, 2) == 2
+        assert f"out/{name} would be overwritten" in capsys.readouterr().err.replace("\n", " ")
+        assert (out / name).read_bytes() == content
+        (out / name).write_bytes(kept)
+
+
 def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None:
     """A short training line of the parent project, its .txt files beside the pictures."""
     source = data / "pictures"
