@@ -44,8 +44,7 @@ FORK = multiprocessing.get_context("fork")  # the child needs no new start of Py
 def save_forever(run: Path, acknowledge: Connection) -> None:
     for images in range(1, 10**9):
         files = {"a.safetensors": {"w": torch.full((500_000,), float(images))}, "c.json": str(images)}
-        write_checkpoint(run, images, files)
-        remove_old_checkpoints(run, 3)
+        remove_old_checkpoints(write_checkpoint(run, images, files), 3)
         acknowledge.send(images)
 
 

@@ -100,7 +100,7 @@ def test_a_damaged_one_of_the_same_count_is_replaced(tmp_path: Path) -> None:
 def test_old_ones_are_removed_and_leftovers_swept(tmp_path: Path) -> None:
     for images in (8, 16, 24):
         write_checkpoint(tmp_path, images, FILES)
-    remove_old_checkpoints(tmp_path, keep=2)
+    remove_old_checkpoints(tmp_path / "step-24", keep=2)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-16", "step-24"]
     for name in (".tmp-step-32-99", ".old-step-8-99", ".keep-step-8-99", ".mine"):
         (tmp_path / name).mkdir()

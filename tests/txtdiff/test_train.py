@@ -20,6 +20,7 @@ from tiny import TINY, tiny_catalog, tiny_config
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml, make_config
+from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
 from txtdiff.training.distributed import Ranks
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.trainer import train
@@ -150,6 +151,18 @@ def test_drawing_and_saving_in_between_change_nothing(catalog: Path, unbroken: P
     assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-40", "step-48"]
     for name in ("model.safetensors", "average-0.9.safetensors", "optim.safetensors", "state.json"):
         assert (tmp_path / "step-48" / name).read_bytes() == (unbroken / "step-48" / name).read_bytes()
+
+
+def test_a_damaged_newest_checkpoint_never_outlives_the_good_ones(catalog: Path, tmp_path: Path) -> None:
+    """It has the highest number, and the run that passed it over saves below it."""
+    train(tiny_config(catalog, "run.save_every_images=8"), tmp_path, stop_after(4))
+    (tmp_path / "step-16" / "state.json").write_text("{}")
+    config = tiny_config(catalog, "run.save_every_images=8", "run.keep_checkpoints=1")
+    assert train(config, tmp_path, stop_after(1)).images == 12
+    assert newest_checkpoint(tmp_path) == tmp_path / "step-12"
+    assert train(config, tmp_path, stop_after(1)).images == 16
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-16"]
+    assert newest_checkpoint(tmp_path) == tmp_path / "step-16"
 
 
 def test_a_new_run_may_start_from_averages(catalog: Path, unbroken: Path, tmp_path: Path) -> None:

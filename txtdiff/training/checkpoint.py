@@ -195,9 +195,16 @@ def find_checkpoint(path: Path) -> Path:
     return newest
 
 
-def remove_old_checkpoints(run_dir: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints."""
-    for path in list_checkpoints(run_dir)[:-keep]:
+def remove_old_checkpoints(saved: Path, keep: int) -> None:
+    """Remove the checkpoints before `saved`, which was just written, so that `keep` are left with it.
+
+    Those of a higher number stay: they are damaged ones that this run passed over when it was resumed, and
+    must not take the place of a good one. They are replaced when the run comes to their count.
+    """
+    until = [
+        path for path in list_checkpoints(saved.parent) if checkpoint_images(path) <= checkpoint_images(saved)
+    ]
+    for path in until[:-keep]:
         # Renamed first: a directory half removed must not look like a checkpoint.
         doomed = path.with_name(f".old-{path.name}-{os.getpid()}")
         path.rename(doomed)

@@ -114,7 +114,7 @@ class Watch:
         if self.state.config.run.upload is not None and not upload(checkpoint, self.state.config.run.upload):
             self.state.failures["checkpoint not uploaded"] += 1
         if self.state.config.run.keep_checkpoints is not None:
-            remove_old_checkpoints(self.out, self.state.config.run.keep_checkpoints)
+            remove_old_checkpoints(checkpoint, self.state.config.run.keep_checkpoints)
         draw_loss_curve(self.metrics.path, self.out / "loss.png")
 
 
