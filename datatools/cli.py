@@ -18,7 +18,7 @@ from datatools.decode import CAUSES, Limits
 from datatools.export import ExportFormat, export_catalog
 from datatools.flags import OptionalValues, flags
 from datatools.gallery import write_gallery
-from datatools.importing import Sources, import_sidecars
+from datatools.importing import Sources, import_sidecars, read_sources
 from datatools.listing import csv_lines, jsonl_lines, table_lines
 from datatools.pack import pack_catalog
 from datatools.stats import catalog_stats, draw_stats
@@ -223,16 +223,17 @@ def import_command(
     flags: ImportFlags,
 ) -> None:
     """Take over a data set that has its texts, boxes, scales and captions already; no reader is asked."""
-    report = build_catalog(source, catalog, BuildSettings(ocr=(), sidecars=flags.sidecars))
-    tell_report(report, catalog)
     sources = Sources(
         safeboxes=flags.safeboxes,
         px_scales=flags.px_scales,
         original_sizes=flags.original_sizes,
         captions=tuple(flags.captions or ()),
     )
+    given = read_sources(sources)  # first of all: the build writes files of the same names beside the catalog
+    report = build_catalog(source, catalog, BuildSettings(ocr=(), sidecars=flags.sidecars))
+    tell_report(report, catalog)
     with open_catalog(catalog, "write") as opened:
-        tell_imported(import_sidecars(opened, sources, flags.sidecars))
+        tell_imported(import_sidecars(opened, given, flags.sidecars))
     if report.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 

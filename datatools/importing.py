@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from datatools.captions import import_captions, read_captions
 from datatools.catalog import Catalog
-from datatools.sidecars import Field, Matched, match_keys, read_sidecar, write_sidecars
+from datatools.sidecars import Field, Matched, Sidecar, match_keys, read_sidecar, write_sidecars
 
-__all__ = ["Imported", "Sources", "import_sidecars"]
+__all__ = ["GivenFile", "Imported", "Sources", "import_sidecars", "read_sources"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,15 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file of somebody else's, read and found well formed."""
+
+    path: Path
+    field: Field
+    sidecar: Sidecar
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """What a file brought."""
 
@@ -36,43 +45,54 @@ class Imported:
     matched: Matched
 
 
+def read_sources(sources: Sources) -> list[GivenFile]:
+    """Read the files of a data set whole, before anything is written where they may stand.
+
+    Raises:
+        InputError: a file cannot be read or has another form.
+    """
+    kinds: list[tuple[Field, Path | None]] = [
+        ("safebox", sources.safeboxes),
+        ("px_scale", sources.px_scales),
+        ("original_size", sources.original_sizes),
+    ]
+    given = [GivenFile(path, field, read_sidecar(path, field)) for field, path in kinds if path is not None]
+    return given + [GivenFile(path, "captions", read_captions(path)) for path in sources.captions]
+
+
 def import_sidecars(
-    catalog: Catalog, sources: Sources, sidecars: Literal["jsonl", "fork"] = "jsonl"
+    catalog: Catalog, files: Sequence[GivenFile], sidecars: Literal["jsonl", "fork"] = "jsonl"
 ) -> list[Imported]:
     """Bring files into a catalog. Given boxes and scales stand before any that we found ourselves.
 
     Args:
         catalog: open for writing.
-        sources: the files.
+        files: as `read_sources` gives them.
         sidecars: form in which safeboxes.jsonl and px_scales.jsonl beside the catalog are written anew.
 
     Raises:
-        InputError: a file cannot be read; nothing of it was taken.
+        InputError: the sidecars beside the catalog cannot be written.
     """
+    pictures = catalog.arrow("SELECT key, width_px, height_px FROM pictures").to_pylist()
+    sizes = {row["key"]: row for row in pictures}
     done = []
-    kinds: list[tuple[Field, Path | None, str, Callable[..., dict[str, Any]]]] = [
-        ("safebox", sources.safeboxes, "boxes", _box_row),
-        ("px_scale", sources.px_scales, "px_scales", _scale_row),
-        ("original_size", sources.original_sizes, "px_scales", _size_row),
-    ]
-    sizes = {
-        row["key"]: row for row in catalog.arrow("SELECT key, width_px, height_px FROM pictures").to_pylist()
-    }
-    for field, path, table, row_of in kinds:
-        if path is not None:
-            matched = match_keys(read_sidecar(path, field), sizes)
-            rows = [
-                row_of(sizes[key], value) for key, value in matched.values.items() if sizes[key]["width_px"]
-            ]
-            _replace(catalog, table, rows)
-            done.append(Imported(path, field, matched))
-    captions = import_captions(catalog, {path: read_captions(path) for path in sources.captions})
-    done += [Imported(report.path, "captions", report.matched) for report in captions]
+    for file in files:
+        if file.field != "captions":
+            matched = match_keys(file.sidecar, sizes)
+            _replace(catalog, file.field, matched.values, sizes)
+            done.append(Imported(file.path, file.field, matched))
+    captions = {file.path: file.sidecar for file in files if file.field == "captions"}
+    done += [Imported(new.path, "captions", new.matched) for new in import_captions(catalog, captions)]
     write_sidecars(catalog, sidecars)
     return done
 
 
-def _replace(catalog: Catalog, table: str, rows: list[dict[str, Any]]) -> None:
+def _replace(
+    catalog: Catalog, field: Field, values: Mapping[str, Any], sizes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Put given values in the place of what stands in the catalog; failed pictures have no size."""
+    table, row_of = _ROWS[field]
+    rows = [row_of(sizes[key], value) for key, value in values.items() if sizes[key]["width_px"]]
     new = catalog.table(table, [row | {"source": "given"} for row in rows])
     with catalog.transaction():
         catalog.delete(table, pa.table({"key": new["key"]}))
@@ -89,3 +109,11 @@ def _scale_row(picture: Mapping[str, Any], scale: list[float]) -> dict[str, Any]
 
 def _size_row(picture: Mapping[str, Any], original: list[float]) -> dict[str, Any]:
     return _scale_row(picture, [picture["width_px"] / original[0], picture["height_px"] / original[1]])
+
+
+_ROWS = {
+    "safebox": ("boxes", _box_row),
+    "px_scale": ("px_scales", _scale_row),
+    "original_size": ("px_scales", _size_row),
+}
+"""Where a field is stored, and how a picture and a value become a row."""

@@ -6,6 +6,7 @@ Which of the two a file is shows its content: a JSON Lines file begins with an o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from datatools.atomic import atomic_open
+from datatools.atomic import atomic_open, fsync_directory
 from datatools.catalog import Catalog
+from datatools.console import messages, plain
 from datatools.errors import InputError
+from datatools.keeping import keep_copy
 from datatools.keys import StemIndex, check_key, index_stems
 
 __all__ = ["Field", "Matched", "Sidecar", "match_keys", "read_sidecar", "write_sidecar", "write_sidecars"]
@@ -110,11 +113,60 @@ def write_sidecar(
 
 
 def write_sidecars(catalog: Catalog, form: Literal["jsonl", "fork"]) -> dict[str, list[str]]:
-    """Write safeboxes.jsonl and px_scales.jsonl beside the catalog; returns shared stems."""
-    folder = catalog.path.parent
-    shared = write_sidecar(folder / "safeboxes.jsonl", catalog, "safebox", form)
-    write_sidecar(folder / "px_scales.jsonl", catalog, "px_scale", form)
+    """Write safeboxes.jsonl and px_scales.jsonl beside the catalog.
+
+    A file that stands there and is not the one this catalog wrote (somebody's own, or that of another catalog
+    in the folder) is kept as a copy with `.orig` at the end, and a message says so.
+
+    Returns:
+        Stems that several pictures share, with their keys.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    try:
+        shared = _write_ours(catalog, "safeboxes.jsonl", "safebox", form)
+        _write_ours(catalog, "px_scales.jsonl", "px_scale", form)
+    except OSError as error:
+        raise InputError(
+            f"sidecars cannot be written beside {catalog.path}: {error.strerror}",
+            "The catalog is complete. Make the folder writable and run the same command again.",
+        ) from error
     return shared
+
+
+def _write_ours(
+    catalog: Catalog, name: str, field: Field, form: Literal["jsonl", "fork"]
+) -> dict[str, list[str]]:
+    path, remembered = catalog.path.parent / name, f"sha256 of {name}"
+    draft = path.with_name(f".{name}.{catalog.path.name}.new")
+    try:
+        shared = write_sidecar(draft, catalog, field, form)
+        new, ours = _digest(draft), (catalog.info(remembered) or "").split()
+        old = _digest(path) if path.is_file() else None
+        if old is not None and old not in ours and old != new and path.stat().st_size:
+            _say_kept(path, keep_copy(path))
+        if old is not None:
+            draft.chmod(path.stat().st_mode & 0o777)
+        # Both, and before the file gets its name: whatever a kill leaves there is known as ours.
+        with catalog.transaction():
+            catalog.set_info(remembered, f"{old} {new}" if old in ours else new)
+        draft.replace(path)
+        fsync_directory(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+    return shared
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _say_kept(path: Path, copy: Path) -> None:
+    # At once and not in a report: it must also be said when what follows fails.
+    text = f"warning: {path} was not written by this catalog; what stood there is kept as {copy}"
+    messages.print(plain(text), markup=False, soft_wrap=True)
 
 
 def _pairs(batch: Any) -> Iterator[tuple[str, Any]]:

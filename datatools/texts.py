@@ -9,7 +9,6 @@ process died; anything else was written by somebody who knows better, and speaks
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import pyarrow as pa
 from datatools.atomic import write_text_atomic
 from datatools.catalog import Catalog
 from datatools.fingerprint import sha256_of
+from datatools.keeping import keep_copy
 from datatools.keys import key_below, txt_key
 from datatools.scan import ImageRef, Listing
 from datatools.sources import fetch
@@ -196,7 +196,7 @@ def _write_batch(
     _store(catalog, [], [_intent(row["key"], path, digest) for row, path, digest, _ in todo])
     for row, path, _, foreign in todo:
         if foreign:
-            _keep_copy(path)
+            keep_copy(path)
         write_text_atomic(path, row["text"])
         report.n_written += 1
 
@@ -215,11 +215,3 @@ def _written(catalog: Catalog, keys: Sequence[str]) -> dict[tuple[str, str], set
     for row in rows:
         ours[row["key"], row["uri"]].add(row["sha256"])
     return ours
-
-
-def _keep_copy(path: Path) -> None:
-    """a.txt -> a.txt.orig, a.txt.orig2, …: a copy is never written over either."""
-    n = 1
-    while (copy := path.with_name(f"{path.name}.orig{'' if n == 1 else n}")).exists():
-        n += 1
-    shutil.copy2(path, copy)

@@ -11,7 +11,7 @@ from test_build import build, rows
 
 from datatools.catalog import open_catalog
 from datatools.check import check_catalog
-from datatools.importing import Sources, import_sidecars
+from datatools.importing import Sources, import_sidecars, read_sources
 
 
 @pytest.fixture
@@ -93,11 +93,13 @@ def test_a_data_set_of_the_forks_is_taken_over_without_a_reader(tmp_path: Path) 
     with open_catalog(path, "write") as opened:
         done = import_sidecars(
             opened,
-            Sources(
-                safeboxes=tmp_path / "boxes.json",
-                px_scales=tmp_path / "px.json",
-                original_sizes=tmp_path / "sizes.json",
-                captions=(tmp_path / "capts.json",),
+            read_sources(
+                Sources(
+                    safeboxes=tmp_path / "boxes.json",
+                    px_scales=tmp_path / "px.json",
+                    original_sizes=tmp_path / "sizes.json",
+                    captions=(tmp_path / "capts.json",),
+                )
             ),
         )
     assert [(file.what, file.matched.unmatched) for file in done] == [

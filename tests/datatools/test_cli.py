@@ -126,3 +126,42 @@ def test_a_cause_that_is_none_is_refused() -> None:
             ["build-catalog", "in", "--catalog", "c.duckdb", "--retry=timeuot"],
             standalone_mode=False,
         )
+
+
+def test_the_documented_import_in_the_folder_of_its_own_files(tmp_path: Path) -> None:
+    draw(tmp_path / "photos/a.png", "unread")
+    (tmp_path / "photos/a.txt").write_text("text of a")
+    given = {
+        "safeboxes.jsonl": '{"a": [1, 2, 30.5, 20]}',
+        "px_scales.jsonl": '{"key": "a.png", "px_scale": [2, 1.5]}\n',
+        "capts.json": '{"a": ["one"]}',
+        "sizes.jsonl": '{"key": "a.png", "original_size": [32, 64]}\n',
+    }
+    for name, content in given.items():
+        (tmp_path / name).write_text(content)
+    page = (Path(__file__).parents[2] / "docs/data-formats.md").read_text()
+    first, second = (line.split()[1:] for line in page.splitlines() if line.startswith("datatools import "))
+    ask = ("query", 'SELECT "left", top, "right", bottom, sx, sy FROM safeboxes JOIN px_scales USING (key)')
+    for _ in range(2):
+        assert "safebox: 1 pictures" in run(*first, cwd=tmp_path).stderr
+        answer = run(*ask, "--catalog", "photos.duckdb", "--format", "csv", cwd=tmp_path).stdout
+        assert answer.splitlines()[1].split(",") == ["1.0", "2.0", "30.5", "20.0", "2.0", "1.5"]
+    for name in ("safeboxes.jsonl", "px_scales.jsonl"):
+        assert given[name] in {path.read_text() for path in tmp_path.glob(f"{name}*")}
+    run(*second, cwd=tmp_path)
+    answer = run(*ask, "--catalog", "photos.duckdb", "--format", "csv", cwd=tmp_path).stdout
+    assert answer.splitlines()[1].endswith("2.0,0.5")
+    run("check", "--catalog", "photos.duckdb", cwd=tmp_path)
+
+
+def test_an_import_of_a_broken_file_writes_nothing(tmp_path: Path) -> None:
+    draw(tmp_path / "photos/a.png", "unread")
+    (tmp_path / "safeboxes.jsonl").write_text("half a")
+    done = run(
+        *("import", "photos", "--catalog", "c.duckdb", "--safeboxes", "safeboxes.jsonl"),
+        cwd=tmp_path,
+        status=2,
+    )
+    assert "safeboxes.jsonl is neither" in done.stderr
+    assert (tmp_path / "safeboxes.jsonl").read_text() == "half a"
+    assert not (tmp_path / "c.duckdb").exists()

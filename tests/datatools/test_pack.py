@@ -13,7 +13,7 @@ from test_build import build, rows
 from datatools.catalog import open_catalog
 from datatools.check import check_catalog
 from datatools.decode import decode
-from datatools.importing import Sources, import_sidecars
+from datatools.importing import Sources, import_sidecars, read_sources
 from datatools.pack import pack_catalog
 
 
@@ -29,7 +29,8 @@ def packed(tmp_path: Path) -> Path:
     (tmp_path / "boxes.json").write_text('{"b": [2, 4, 20, 30]}')
     build(tmp_path / "in", tmp_path / "c.duckdb")
     with open_catalog(tmp_path / "c.duckdb", "write") as catalog:
-        import_sidecars(catalog, Sources(px_scales=tmp_path / "px.json", safeboxes=tmp_path / "boxes.json"))
+        given = read_sources(Sources(px_scales=tmp_path / "px.json", safeboxes=tmp_path / "boxes.json"))
+        import_sidecars(catalog, given)
     with open_catalog(tmp_path / "c.duckdb") as catalog:
         assert pack_catalog(catalog, tmp_path / "out", 16).n_written == 3
     return tmp_path / "out/catalog.duckdb"

@@ -118,3 +118,53 @@ def test_captions_come_from_parquet_too(tmp_path: Path) -> None:
     path.write_text("not parquet")
     with pytest.raises(InputError, match="Parquet"):
         read_captions(path)
+
+
+OWN = '{"key": "a.png", "safebox": [1, 2, 3, 4]}\n'
+
+
+def test_a_file_of_the_users_own_is_kept_and_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    draw(tmp_path / "in/a.png", "word")
+    own = tmp_path / "in/safeboxes.jsonl"
+    own.write_text(OWN)
+    build(tmp_path / "in", tmp_path / "in/c.duckdb")
+    assert (tmp_path / "in/safeboxes.jsonl.orig").read_text() == OWN
+    assert "safeboxes.jsonl.orig" in capfd.readouterr().err
+    assert json.loads(own.read_text())["safebox"] == [0, 0, 20, 8]
+    draw(tmp_path / "in/a.png", "longer word")
+    build(tmp_path / "in", tmp_path / "in/c.duckdb")
+    assert json.loads(own.read_text())["safebox"] == [0, 0, 55, 8]
+    assert "warning" not in capfd.readouterr().err
+    assert len(list((tmp_path / "in").glob("*.orig*"))) == 1
+
+
+def test_sidecars_of_two_catalogs_in_one_folder_are_all_kept(tmp_path: Path) -> None:
+    draw(tmp_path / "a/a.png", "word")
+    draw(tmp_path / "b/b.png", "word")
+    for name in ("a", "b", "a", "b"):
+        build(tmp_path / name, tmp_path / f"{name}.duckdb")
+        assert json.loads((tmp_path / "safeboxes.jsonl").read_text())["key"] == f"{name}.png"
+    kept = {json.loads(path.read_text())["key"] for path in tmp_path.glob("safeboxes.jsonl.orig*")}
+    assert kept == {"a.png", "b.png"}
+    assert len(list(tmp_path.glob("*.orig*"))) == 2
+
+
+def test_a_kill_before_the_new_file_has_its_name_does_not_make_ours_a_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "in/a.png", "word")
+    build(tmp_path / "in", tmp_path / "c.duckdb")
+    draw(tmp_path / "in/a.png", "longer word")
+
+    def killed(draft: Path, target: Path) -> Path:
+        if target.name == "safeboxes.jsonl":
+            raise KeyboardInterrupt
+        return rename(draft, target)
+
+    rename = Path.replace
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        build(tmp_path / "in", tmp_path / "c.duckdb")
+    build(tmp_path / "in", tmp_path / "c.duckdb")
+    assert json.loads((tmp_path / "safeboxes.jsonl").read_text())["safebox"] == [0, 0, 55, 8]
+    assert not list(tmp_path.glob("*.orig*"))
