@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -20,8 +22,11 @@ from tiny import TINY, tiny_catalog, tiny_config
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml, make_config
+from txtdiff.diffusion.losses import LossTerms
+from txtdiff.training import step
 from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
 from txtdiff.training.distributed import Ranks
+from txtdiff.training.metrics import add_grad_norm, add_losses, averages_of, new_totals
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.trainer import train
 from txtdiff.training.weights import load_network
@@ -163,6 +168,43 @@ def test_a_damaged_newest_checkpoint_never_outlives_the_good_ones(catalog: Path,
     assert train(config, tmp_path, stop_after(1)).images == 16
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-16"]
     assert newest_checkpoint(tmp_path) == tmp_path / "step-16"
+
+
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_a_run_that_diverged_ends_before_it_is_saved(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    config = tiny_config(catalog, "run.save_every_images=8", "run.keep_checkpoints=1")
+    train(config, tmp_path, stop_after(2))
+    losses = step.training_losses
+
+    def diverged(*args: Any) -> LossTerms:
+        terms = losses(*args)
+        if broken == "loss":
+            return terms._replace(loss=terms.loss * math.nan)
+        # The loss still is a number, but the weights are gone all the same.
+        terms.loss.register_hook(lambda gradient: gradient * math.inf)
+        return terms
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "training_losses", diverged)
+        with pytest.raises(InputError, match=r"at 12 images.*(loss is nan|gradient norm)") as caught:
+            train(config, tmp_path)
+    assert "optim.lr" in str(caught.value.remedy) and "optim.clip_grad_norm" in str(caught.value.remedy)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-8"]
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+    assert train(config, tmp_path).kind == "finished"
+
+
+def test_pictures_that_overflow_fp16_are_left_out_of_its_means() -> None:
+    """The scaler leaves such a step out, and so does the log, which has to stay JSON."""
+    loss = torch.tensor([1.0, math.inf, math.nan, 3.0])
+    totals = new_totals("cpu")
+    add_losses(totals, LossTerms(loss, loss, None), torch.tensor([0, 0, 999, 999]), 1000, overflow="left_out")
+    add_grad_norm(totals, torch.tensor(math.inf), overflow="left_out")
+    assert averages_of(totals) == {"loss": 2, "mse": 2, "loss_q0": 1, "loss_q3": 3}
+    add_grad_norm(totals, torch.tensor(math.inf), overflow="counted")
+    assert not totals.isfinite().all()
 
 
 def test_a_new_run_may_start_from_averages(catalog: Path, unbroken: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from datatools.atomic import write_bytes_atomic
 from txtdiff.diffusion.losses import LossTerms
 
-__all__ = ["MetricLog", "Totals", "add_grad_norm", "add_losses", "averages_of", "new_totals"]
+__all__ = ["MetricLog", "Overflow", "Totals", "add_grad_norm", "add_losses", "averages_of", "new_totals"]
 
 _SUMS = ("loss", "mse", "vb", "loss_q0", "loss_q1", "loss_q2", "loss_q3")
 _FIELDS = (*_SUMS, *(f"n_{name}" for name in _SUMS), "grad_norm", "n_grad_norm")
@@ -27,6 +27,9 @@ Totals = Tensor
 """Sums and counts since the last line of the log, float64, on the training device: reading it would wait for
 the GPU, so it is read only when a line is due."""
 
+Overflow = Literal["left_out", "counted"]
+"""What becomes of values that are not finite: fp16 skips such a step, otherwise the sums must show them."""
+
 
 def new_totals(device: torch.device | str) -> Totals:
     """Nothing measured yet."""
@@ -34,24 +37,29 @@ def new_totals(device: torch.device | str) -> Totals:
 
 
 @torch.no_grad()
-def add_losses(totals: Totals, terms: LossTerms, t: Tensor, n_steps: int) -> None:
+def add_losses(
+    totals: Totals, terms: LossTerms, t: Tensor, n_steps: int, overflow: Overflow = "counted"
+) -> None:
     """Count the losses of some pictures; q0 … q3 are the quarters of the timesteps, q0 the cleanest."""
     quarter = t * 4 // n_steps
     loss, mse = terms.loss.double(), terms.mse.double()
     vb = torch.zeros_like(loss) if terms.vb is None else terms.vb.double()
-    within = torch.stack([(quarter == q).double() for q in range(4)])
     some = torch.ones_like(loss)
+    if overflow == "left_out":
+        some = loss.isfinite().double()
+        loss, mse, vb = (torch.where(some > 0, values, 0) for values in (loss, mse, vb))
+    within = torch.stack([(quarter == q) * some for q in range(4)])
     sums = [loss.sum(), mse.sum(), vb.sum(), *(within @ loss)]
     counts = [some.sum(), some.sum(), some.sum() * (terms.vb is not None), *within.sum(1)]
     totals[: 2 * len(_SUMS)] += torch.stack([*sums, *counts])
 
 
 @torch.no_grad()
-def add_grad_norm(totals: Totals, norm: Tensor) -> None:
-    """Count one step's gradient norm, unless it is not finite (fp16 skips such a step)."""
-    finite = norm.isfinite()
-    totals[-2] += torch.where(finite, norm, 0)
-    totals[-1] += finite
+def add_grad_norm(totals: Totals, norm: Tensor, overflow: Overflow = "counted") -> None:
+    """Count one step's gradient norm."""
+    counted = norm.isfinite() if overflow == "left_out" else torch.ones_like(norm, dtype=torch.bool)
+    totals[-2] += torch.where(counted, norm, 0)
+    totals[-1] += counted
 
 
 def averages_of(totals: Totals) -> dict[str, float]:
@@ -77,7 +85,7 @@ class MetricLog:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append one line."""
-        self._file.write(json.dumps(line).encode() + b"\n")
+        self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._file.flush()
 
     def sync(self) -> None:

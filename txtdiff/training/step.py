@@ -17,7 +17,7 @@ from txtdiff.diffusion.losses import add_noise, timesteps_at, training_losses
 from txtdiff.diffusion.schedule import make_schedule
 from txtdiff.training.averaging import update_averages
 from txtdiff.training.distributed import Ranks
-from txtdiff.training.metrics import add_grad_norm, add_losses
+from txtdiff.training.metrics import Overflow, add_grad_norm, add_losses
 from txtdiff.training.optimizer import rate_factor, set_rates
 from txtdiff.training.state import TrainingState
 
@@ -71,7 +71,7 @@ def _backward(
     # The mean over the batch, whatever the number of parts; ranks are averaged by their wrapper.
     loss: Tensor = state.scaler.scale(terms.loss.sum() / n_local)
     loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks it
-    add_losses(state.totals, terms, inputs.t, config.diffusion.n_steps)
+    add_losses(state.totals, terms, inputs.t, config.diffusion.n_steps, _overflow(state))
 
 
 def _update_weights(state: TrainingState) -> None:
@@ -79,7 +79,7 @@ def _update_weights(state: TrainingState) -> None:
     state.scaler.unscale_(state.optimizer)
     trained = [weight for group in state.optimizer.param_groups for weight in group["params"]]
     norm = nn.utils.clip_grad_norm_(trained, optim.clip_grad_norm or float("inf"))
-    add_grad_norm(state.totals, norm)
+    add_grad_norm(state.totals, norm, _overflow(state))
     scale = state.scaler.get_scale()
     state.scaler.step(state.optimizer)
     state.scaler.update()
@@ -88,6 +88,10 @@ def _update_weights(state: TrainingState) -> None:
     if state.scaler.get_scale() >= scale:
         weights = dict(state.network.named_parameters())
         update_averages(state.averages, weights, state.config.averaging.start)
+
+
+def _overflow(state: TrainingState) -> Overflow:
+    return "left_out" if state.scaler.is_enabled() else "counted"
 
 
 def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs:

@@ -19,7 +19,7 @@ from txtdiff.training.distributed import Ranks, sum_over_ranks
 from txtdiff.training.first_batch import dump_batch
 from txtdiff.training.grid import Grid, draw_grid, prepare_grid
 from txtdiff.training.loss_curve import draw_loss_curve
-from txtdiff.training.metrics import MetricLog, averages_of
+from txtdiff.training.metrics import MetricLog, Totals, averages_of
 from txtdiff.training.optimizer import rate_factor
 from txtdiff.training.state import TrainingState, save_state
 from txtdiff.training.trackers import Track, open_trackers
@@ -77,9 +77,22 @@ class Watch:
         before = self.state.images - self.state.config.data.batch_size
         return self.state.images // every_images > before // every_images
 
+    def _sum_totals(self) -> Totals:
+        """The sums of all ranks, each of which finds out for itself when training has diverged."""
+        totals = sum_over_ranks(self.state.totals, self.ranks)
+        if not totals.isfinite().all():
+            values = averages_of(totals)
+            raise InputError(
+                f"training has diverged: at {self.state.images} images the loss is {values['loss']:.4g} and "
+                f"the gradient norm {values['grad_norm']:.4g}",
+                "Lower optim.lr or set optim.clip_grad_norm, and run the same command again: checkpoints "
+                "written before this are whole, and nothing was saved since.",
+            )
+        return totals
+
     def _log(self) -> None:
         state = self.state
-        totals = sum_over_ranks(state.totals, self.ranks)
+        totals = self._sum_totals()
         state.totals = torch.zeros_like(totals)
         if self.metrics is None or self.speed is None:
             return
@@ -91,14 +104,14 @@ class Watch:
         self.metrics.write(line)
         for track in self.trackers:
             track(line)
-        self.note = f"loss {values['loss']:.4f}"
+        self.note = f"loss {values['loss']:.4f}" if "loss" in values else "overflow in fp16"
         now, (then, images) = time.monotonic(), self._since
         rate = (state.images - images) / max(now - then, 1e-9)
         self.speed.write({"images": state.images, "images_per_s": round(rate, 3)})
         self._since = (now, state.images)
 
     def _save(self) -> None:
-        totals = sum_over_ranks(self.state.totals, self.ranks)
+        totals = self._sum_totals()
         # From here the leading rank alone carries the sums that are not logged yet.
         self.state.totals = totals if self.ranks.leads else torch.zeros_like(totals)
         if self.metrics is None:
