@@ -189,10 +189,7 @@ def run(*, store: StoreFile, flags: SweepFlags) -> None:
     # Networks and readers take seconds to import, which reports and queries need not wait for.
     from eval.jobs import run_sweep
 
-    job, options = flags.job(), flags.options()
-    with open_store(store, "write") as opened:
-        counts = run_sweep(opened, job, flags.ocr, options)
-    _finish(counts, store)
+    _finish(run_sweep(store, flags.job(), flags.ocr, flags.options()), store)
 
 
 @app.command()
@@ -212,9 +209,7 @@ def score(
     """Score pictures that somebody else's model made."""
     from eval.jobs import score_folder
 
-    options = flags.options()
-    with open_store(store, "write") as opened:
-        counts = score_folder(opened, folder, prompts, name, reference, flags.ocr, options)
+    counts = score_folder(store, folder, prompts, name, reference, flags.ocr, flags.options())
     _finish(counts, store)
 
 
@@ -235,9 +230,9 @@ def calibrate(
     from datatools.ocr import open_engine
     from eval.calibrate_job import calibrate as calibrate_reader
 
-    options = flags.options()
-    with open_store(store, "write") as opened:
-        calibrate_reader(opened, open_engine(flags.ocr), options, size)
+    options, engine = flags.options(), open_engine(flags.ocr)
+    with open_store(store, "update") as opened:
+        calibrate_reader(opened, engine, options, size)
     _tell_where(store)
 
 

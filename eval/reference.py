@@ -17,7 +17,13 @@ from datatools.errors import InputError
 from eval.identity import identity
 from txtdiff.data.picture import fit_square
 
-__all__ = ["MAX_REFERENCE_PICTURES", "Reference", "load_reference_picture", "open_reference"]
+__all__ = [
+    "MAX_REFERENCE_PICTURES",
+    "Reference",
+    "checked_reference",
+    "load_reference_picture",
+    "open_reference",
+]
 
 MAX_REFERENCE_PICTURES = 50_000
 
@@ -50,6 +56,18 @@ def open_reference(catalog: Path) -> Reference:
     if rows.empty:
         raise InputError(f"the catalog {catalog} has no usable picture", "datatools check says why.")
     return Reference(catalog, list(zip(rows["sha256"], rows["uri"], strict=True)))
+
+
+def checked_reference(catalog: Path | None) -> dict[str, str] | None:
+    """What a plan keeps of the catalog to compare with; opened once, so that a wrong path is told now.
+
+    Raises:
+        InputError: as `open_reference`.
+    """
+    if catalog is None:
+        return None
+    open_reference(catalog)
+    return {"catalog": str(catalog.resolve())}
 
 
 def load_reference_picture(uri: str, size_px: int) -> npt.NDArray[np.uint8] | None:

@@ -21,11 +21,15 @@ from PIL import Image
 
 from datatools.atomic import write_bytes_atomic
 from datatools.errors import InputError
+from eval.places import make_folder_of
 from eval.store_schema import SCHEMA_VERSION, TABLES
 
 __all__ = ["Store", "open_store"]
 
 Picture = npt.NDArray[np.uint8]
+
+# A full disk is met while writing, while committing, or by a database that gave up after either.
+_DISK_FAILURES = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
 
 
 class Store:
@@ -41,7 +45,16 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        failure = error
+        try:
+            self.close()
+        except duckdb.Error as fault:  # closing writes what is still in memory
+            failure = error or fault
+        if isinstance(failure, _DISK_FAILURES):
+            raise InputError(
+                f"{self.path} cannot be written: {failure}",
+                "Free some space on its disk and run the same command again: what was finished is kept.",
+            ) from failure
 
     def close(self) -> None:
         """Close the file; another process may open it then."""
@@ -93,19 +106,21 @@ class Store:
         return self.path.with_suffix(".pictures") / sha256[:2] / f"{sha256}.png"
 
 
-def open_store(path: Path, mode: Literal["write", "read"] = "read") -> Store:
-    """Open a store; `write` creates a missing one.
+def open_store(path: Path, mode: Literal["write", "update", "read"] = "read") -> Store:
+    """Open a store; `write` creates a missing one, `update` changes only one that is there.
 
     Raises:
-        InputError: missing, in use by another process, no DuckDB file, or of another schema version.
+        InputError: missing, in use by another process, no DuckDB file, of another schema version, or in a
+            place where no file can be made.
     """
-    if mode == "read" and not path.is_file():
+    if mode != "write" and not path.is_file():
         raise InputError(
             f"no evaluation store at {path}", "txtdiff-eval run or score with --store makes one."
         )
     if path.is_dir():
         raise InputError(f"{path} is a folder", "A store is one file, e.g. eval.duckdb.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if mode == "write":
+        make_folder_of(path)
     try:
         connection = duckdb.connect(str(path), read_only=mode == "read")
     except duckdb.IOException as error:

@@ -15,6 +15,7 @@ __all__ = ["Cell", "Suite", "SuitePrompt", "bundled_suites", "cells_of", "load_s
 
 _FOLDER = Path(__file__).parent / "suites"
 _MAX_FILE_BYTES = 256 * 2**20
+_MAX_IN_HEAD = 10_000  # versions and pictures per prompt; a stranger's file must not fill the memory
 MAX_TEXT_CHARS = 20_000
 
 
@@ -65,13 +66,15 @@ def load_suite(name: str, limit: int | None = None) -> Suite:
         limit: only the first so many prompts. Kinds alternate in the file, so any beginning is a fair mix.
 
     Raises:
-        InputError: no such suite, or a line that is no prompt.
+        InputError: no such suite, a line that is no prompt, or a limit below 1.
     """
     path = _FOLDER / f"{name}.jsonl" if name in bundled_suites() else Path(name)
     if not path.is_file():
         raise InputError(
             f"no suite '{name}'", suggest(name, bundled_suites()) or f"Suites: {', '.join(bundled_suites())}"
         )
+    if limit is not None and limit < 1:
+        raise InputError(f"a limit of {limit} prompts leaves nothing to make", "Give --limit 1 or more.")
     head, *rows = read_jsonl(path)
     if "suite" not in head:
         raise InputError(
@@ -79,9 +82,9 @@ def load_suite(name: str, limit: int | None = None) -> Suite:
         )
     suite = Suite(
         name=str(head["suite"]),
-        version=int(head.get("version", 1)),
+        version=_whole_number(head, "version", path),
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-        images_per_prompt=int(head.get("images_per_prompt", 1)),
+        images_per_prompt=_whole_number(head, "images_per_prompt", path),
         prompts=tuple(_prompt(row, f"{path} line {number}") for number, row in enumerate(rows, 2)),
     )
     if not suite.prompts:
@@ -135,6 +138,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise InputError(f"{path} line {number} is not a JSON object")
         yield row
+
+
+def _whole_number(head: dict[str, Any], key: str, path: Path) -> int:
+    value = head.get(key, 1)
+    if type(value) is not int or not 1 <= value <= _MAX_IN_HEAD:
+        raise InputError(f"{path} line 1: '{key}' is no whole number from 1 to {_MAX_IN_HEAD}")
+    return value
 
 
 def _prompt(row: dict[str, Any], where: str) -> SuitePrompt:

@@ -16,6 +16,7 @@ from datatools.console import messages, plain
 from datatools.errors import InputError
 from eval.board import Board, BoardRow, MetricInfo
 from eval.leaderboard import load_board
+from eval.places import make_folder_of
 from eval.report.exports import export_board
 from eval.report.page import render_page
 from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
@@ -46,7 +47,8 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
     """Write what was asked for; returns whether a gate failed.
 
     Raises:
-        InputError: no such store, row property or metric, or Parquet without a file to write to.
+        InputError: no such store, row property or metric, Parquet without a file to write to, or a file
+            that cannot be made.
     """
     conditions = [parse_condition(text) for text in options.conditions]
     gates = [parse_condition(text) for text in options.gates]
@@ -56,6 +58,8 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
         board = load_board(store)
     if not board.rows:
         raise InputError(f"{store_path} holds no scores yet", "txtdiff-eval run or score makes them.")
+    for path in filter(None, (options.html, options.out)):
+        make_folder_of(path)
     rows = select_rows(board, conditions, options.sort)
     _show(board, rows, choose_metrics(board, options.metrics), options)
     if options.html is not None:

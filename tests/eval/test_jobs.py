@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,11 +23,16 @@ from eval.store import open_store
 from eval.suite import cells_of, load_suite
 from eval.sweep_job import SweepJob
 from eval.sweep_options import SweepOptions, make_sweep, read_sweep
-from txtdiff.cascade import Cascade, Stage
+from eval.sweep_plans import plan_sweep
+from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_to_toml
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.model.config import ModelConfig
 from txtdiff.model.unet import build_network
+from txtdiff.training.checkpoint import write_checkpoint
+from txtdiff.training.state import CONFIG, MODEL, STATE, average_file
 
 SWEEP = SweepOptions(sampler=("ddim:2", "dpmpp_2m:2"), guidance=(1.0, 3.0))
 
@@ -67,23 +74,105 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Finder:
     return engine
 
 
+@pytest.fixture
+def checkpoint(cascade: Cascade, tmp_path: Path) -> Path:
+    """The cascade's base as a run with one checkpoint."""
+    return save_checkpoint(cascade.stages[0], tmp_path / "run").parent
+
+
+def save_checkpoint(stage: Stage, run_dir: Path, images: int = 7) -> Path:
+    config = RunConfig(model=stage.config, diffusion=stage.model.diffusion)
+    weights = stage.model.network.state_dict()
+    files = {MODEL: weights, average_file(config.averaging.rates[0]): weights}
+    run_dir.mkdir()
+    texts = {CONFIG: config_to_toml(config), STATE: json.dumps({"images": images})}
+    return write_checkpoint(run_dir, images, files | texts)
+
+
 def test_a_sweep_makes_every_setting_and_goes_on_where_it_is(
-    cascade: Cascade, reader: Finder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, reader: Finder, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(eval.jobs, "load_cascade", lambda *args, **options: cascade)
-    monkeypatch.setattr(eval.jobs, "find_checkpoint", lambda path: Path("step-7"))
-    job = SweepJob(bases=[Path("tiny")], limit=3, sweep=SWEEP, batch_size=2)
-    with open_store(store_path(tmp_path), "write") as store:
-        counts = run_sweep(store, job, "finder", ScoreOptions())
-        assert (counts.expected, counts.done, counts.no_text) == (12, 12, 12)
-        n_read = reader.n_read
+    job, path = SweepJob(bases=[checkpoint], limit=3, sweep=SWEEP, batch_size=2), store_path(tmp_path)
+    counts = run_sweep(path, job, "finder", ScoreOptions())
+    assert (counts.expected, counts.done, counts.no_text) == (12, 12, 12)
+    n_read = reader.n_read
+    with open_store(path) as store:
         rows = store.rows("SELECT DISTINCT n_evaluations FROM samples ORDER BY 1")
-        assert rows == [(2.0,), (4.0,)]
         reasons = dict(store.rows("SELECT metric, reason FROM scores WHERE value IS NULL"))
-        assert "--reference" in reasons["fid_clean"]
-        assert "--clip-model" in reasons["clip_desc"]
-        assert run_sweep(store, job, "finder", ScoreOptions()) == counts
-        assert reader.n_read == n_read
+    assert rows == [(2.0,), (4.0,)]
+    assert "--reference" in reasons["fid_clean"]
+    assert "--clip-model" in reasons["clip_desc"]
+    assert run_sweep(path, job, "finder", ScoreOptions()) == counts
+    assert reader.n_read == n_read
+
+
+def test_a_plan_names_the_settings_that_the_loaded_cascade_has(checkpoint: Path) -> None:
+    [part] = plan_sweep(SweepJob(bases=[checkpoint], limit=3, sweep=SWEEP))
+    loaded = load_cascade(part.checkpoints)
+    about = {"weights": "averaged", "images": 7}
+    assert part.plan.settings == cascade_settings(loaded, part.plan.suite, SWEEP, about)
+
+
+def test_a_checkpoint_of_another_name_is_the_same_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    before = plan_sweep(SweepJob(bases=[checkpoint / "step-7"], sweep=SWEEP))
+    (checkpoint / "step-7").rename(tmp_path / "best")
+    after = plan_sweep(SweepJob(bases=[tmp_path / "best"], sweep=SWEEP))
+    assert after[0].plan.settings == before[0].plan.settings
+    assert after[0].plan.settings[0].spec["images"] == 7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"bases": [Path("tpyo")]}, "tpyo"),
+        ({"suite": "smkoe"}, "smoke"),
+        ({"limit": 0}, "limit"),
+        ({"reference": Path("no.duckdb")}, "no.duckdb"),
+        ({"sweep": SweepOptions(sampler=("euler:3",))}, "euler"),
+        ({"weights": ["averaged", 0.5]}, "no average of rate 0.5"),
+        ({"over": "checkpoints", "bases": [Path("tpyo")]}, "holds no checkpoints"),
+    ],
+)
+@pytest.mark.usefixtures("reader")
+def test_a_wrong_input_is_told_before_anything_is_made(
+    wrong: dict[str, Any], named: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    job = replace(SweepJob(bases=[checkpoint], limit=3, sweep=SWEEP), **wrong)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=named):
+        run_sweep(tmp_path / "new" / "eval.duckdb", job, "finder", ScoreOptions())
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_second_cascade_that_does_not_fit_is_told_before_the_first_samples(
+    cascade: Cascade, checkpoint: Path, tmp_path: Path
+) -> None:
+    large = ModelConfig.model_validate(
+        cascade.stages[0].config.model_dump() | {"image_size_px": 32, "upsampler": {"small_size_px": 16}}
+    )
+    upsampler = stage_of(large)
+    save_checkpoint(upsampler, tmp_path / "up")
+    small = ModelConfig.model_validate(cascade.stages[0].config.model_dump() | {"image_size_px": 8})
+    save_checkpoint(stage_of(small), tmp_path / "small")
+    fitting = SweepJob(bases=[checkpoint], upsamplers=[tmp_path / "up"], limit=1, sweep=SWEEP)
+    assert len(plan_sweep(fitting)[0].checkpoints) == 2
+    job = replace(fitting, bases=[checkpoint, tmp_path / "small"])
+    with pytest.raises(InputError, match="enlarges pictures of 16 px"):
+        run_sweep(store_path(tmp_path), job, "finder", ScoreOptions())
+    assert not store_path(tmp_path).exists()
+
+
+def stage_of(config: ModelConfig) -> Stage:
+    return Stage(StageModel(build_network(config), DiffusionConfig(variance="fixed_small")), "stage")
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_refused_folder_leaves_no_store(folder: Path) -> None:
+    path = write_prompts(folder, [{"file": "../a.png", "txt": "a"}])
+    with pytest.raises(InputError, match="leaves the folder"):
+        score_folder(store_path(folder.parent), folder, path, None, None, "finder", ScoreOptions())
+    assert not store_path(folder.parent).exists()
 
 
 def test_the_picture_of_a_cell_depends_on_setting_and_cell_alone(cascade: Cascade) -> None:
@@ -153,8 +242,9 @@ def write_prompts(folder: Path, rows: list[dict[str, object]]) -> Path:
 
 def test_a_folder_is_scored_missing_and_broken_pictures_as_worst(folder: Path, reader: Finder) -> None:
     prompts = folder.parent / "prompts.jsonl"
-    with open_store(store_path(folder.parent), "write") as store:
-        counts = score_folder(store, folder, prompts, None, None, "finder", ScoreOptions())
+    path = store_path(folder.parent)
+    counts = score_folder(path, folder, prompts, None, None, "finder", ScoreOptions())
+    with open_store(path) as store:
         causes = store.rows("SELECT cause FROM samples WHERE cause IS NOT NULL ORDER BY 1")
         [(em, n, n_expected)] = store.rows("SELECT value, n, n_expected FROM scores WHERE metric = 'em_ci'")
         labels = store.rows("SELECT label, count(*) FROM settings GROUP BY 1")

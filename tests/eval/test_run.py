@@ -57,6 +57,22 @@ def test_an_unknown_suite_names_the_known_ones() -> None:
         load_suite("tiny")
 
 
+@pytest.mark.parametrize("key", ["version", "images_per_prompt"])
+@pytest.mark.parametrize("value", ['"two"', "0", "-1", "1.5", "true", "null", "1e9", "1" * 30, "[1]"])
+def test_a_suite_whose_head_holds_no_number_is_refused(key: str, value: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(f'{{"suite": "mine", "{key}": {value}}}\n{{"txt": "a"}}\n')
+    with pytest.raises(InputError, match=rf"mine\.jsonl line 1: '{key}'"):
+        load_suite(str(path))
+    path.write_text(f'{{"suite": "mine", "{key}": 3}}\n{{"txt": "a"}}\n')
+    assert getattr(load_suite(str(path)), key) == 3
+
+
+def test_no_prompts_at_all_are_refused() -> None:
+    with pytest.raises(InputError, match="limit of 0"):
+        load_suite("smoke", 0)
+
+
 def test_running_again_makes_nothing_twice(tmp_path: Path) -> None:
     plan = plan_of()
     with open_store(store_path(tmp_path), "write") as store:

@@ -1,0 +1,109 @@
+"""What a sweep will make, found out before anything is made: every wrong input is told in seconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from datatools.errors import InputError
+from eval.cascade_generator import cascade_settings
+from eval.reference import checked_reference
+from eval.run import Plan
+from eval.suite import cells_of, load_suite
+from eval.sweep_job import SweepJob, Weights
+from txtdiff.cascade import Cascade, Stage
+from txtdiff.conditioning import StageModel
+from txtdiff.config import RunConfig
+from txtdiff.model.unet import build_network
+from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoints
+from txtdiff.training.state import read_facts
+from txtdiff.training.weights import load_config
+
+__all__ = ["CascadePlan", "plan_sweep"]
+
+
+@dataclass(frozen=True)
+class CascadePlan:
+    """The part of a sweep that one cascade makes."""
+
+    plan: Plan
+    checkpoints: Sequence[Path]
+    """Base first. Settled here: a run that is still training has a newer one by the time it is loaded."""
+    weights: Weights
+
+
+def plan_sweep(job: SweepJob) -> list[CascadePlan]:
+    """One plan per cascade and kind of weights, in the order asked for. Reads no weights, writes nothing.
+
+    Raises:
+        InputError: suite, reference, a checkpoint or a sampler setting cannot be used, or stages do not fit.
+    """
+    suite = load_suite(job.suite, job.limit)
+    whole = Plan(suite, cells_of(suite), (), checked_reference(job.reference))
+    bases = [path for base in job.bases for path in _checkpoints(base, job.over)]
+    return [
+        _plan_cascade(job, whole, base, weights, is_one_of_several=len(bases) > 1)
+        for base in bases
+        for weights in job.weights
+    ]
+
+
+def _checkpoints(base: Path, over: Literal["checkpoints"] | None) -> Sequence[Path]:
+    """The base itself, or every checkpoint of it, oldest first."""
+    if over is None:
+        return [base]
+    found = list_checkpoints(base)
+    if not found:
+        raise InputError(f"{base} holds no checkpoints", "--over checkpoints wants a run directory.")
+    return found
+
+
+def _plan_cascade(
+    job: SweepJob, whole: Plan, base: Path, weights: Weights, *, is_one_of_several: bool
+) -> CascadePlan:
+    checkpoints = [find_checkpoint(path) for path in (base, *job.upsamplers)]
+    cascade = Cascade(tuple(_outline(checkpoint, weights) for checkpoint in checkpoints))
+    about = {"weights": str(weights), "images": _images(checkpoints[0])}
+    name = " ".join([_name(base)] * is_one_of_several + [str(weights)] * (len(job.weights) > 1))
+    settings = cascade_settings(cascade, whole.suite, job.sweep, about, name)
+    plan = Plan(whole.suite, whole.cells, settings, whole.reference)
+    return CascadePlan(plan, checkpoints, weights)
+
+
+def _outline(checkpoint: Path, weights: Weights) -> Stage:
+    """A stage without numbers: enough to see what fits it, at no cost in time or memory."""
+    config = load_config(checkpoint)
+    _check_weights(config, weights, checkpoint)
+    try:
+        with torch.device("meta"):
+            network = build_network(config.model)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise InputError(f"{checkpoint} describes no network that can be built: {error}") from error
+    digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()
+    return Stage(StageModel(network, config.diffusion), str(checkpoint), digest)
+
+
+def _check_weights(config: RunConfig, weights: Weights, checkpoint: Path) -> None:
+    rates = config.averaging.rates
+    if isinstance(weights, float) and weights not in rates:
+        has = f"It has {', '.join(map(str, rates))}."
+        raise InputError(f"{checkpoint} has no average of rate {weights}", has)
+
+
+def _images(checkpoint: Path) -> int:
+    """Pictures the network was trained on; from the state, so that a checkpoint may have any name."""
+    images = read_facts(checkpoint).get("images")
+    if type(images) is not int:
+        raise InputError(f"{checkpoint}: its state does not say how many images it was trained on")
+    return images
+
+
+def _name(base: Path) -> str:
+    """A run by its name, a checkpoint by its run's name and its own."""
+    resolved = base.resolve()
+    return f"{resolved.parent.name}/{resolved.name}" if resolved.name.startswith("step-") else resolved.name
