@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
-from datatools.errors import InputError
 from datatools.flags import flags
+from txtdiff.sample_options import SampleCommand, SampleFlags, sampling_plan
 from txtdiff.train_options import (
     Changes,
     ConfigFile,
@@ -58,95 +57,19 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleFlags:
-    """Options of sample."""
-
-    base: Annotated[Path, typer.Option(metavar="DIR", help="Base model: a run or a checkpoint.")]
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")]
-    upsampler: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Upsampler; repeat it for further stages.")
-    ] = None
-    txt: Annotated[
-        list[str] | None,
-        typer.Option(help=r"Text in the picture; \n is a new line, \\ a backslash. Repeatable."),
-    ] = None
-    txt_file: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Text from a file, as it is. Repeatable.")
-    ] = None
-    capt: Annotated[str | None, typer.Option(help="Description of the picture.")] = None
-    n: int = count_option(4, "Pictures for each text.")
-    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same picture.")] = 0
-    sampler: Annotated[str, typer.Option(metavar="NAME:STEPS", help="Solver and steps.")] = "dpmpp_2m:30"
-    guidance: Annotated[float, typer.Option(help="Guidance scale of the base model; 1 = none.")] = 1.0
-    guidance_capt: Annotated[float | None, typer.Option(help="Another guidance scale for the caption.")] = (
-        None
-    )
-    weights: Annotated[
-        str, typer.Option(metavar="averaged|raw|RATE", help="Which of a checkpoint's weights.")
-    ] = "averaged"
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 16
-    exact: Annotated[bool, typer.Option("--exact", help="One at a time: no rounding depends on others.")] = (
-        False
-    )
-    npz: Annotated[bool, typer.Option("--npz", help="Also the parent project's .npz file.")] = False
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto"
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="STAGE.NAME=VALUE", help="One sampler setting of a stage: base or upsampler."
-        ),
-    ] = None
-
-    def texts(self) -> list[str]:
-        """All texts, those from files last."""
-        from txtdiff.sample_files import unescape
-
-        texts = [unescape(text) for text in self.txt or []]
-        for path in self.txt_file or []:
-            try:
-                texts.append(path.read_text("utf-8").removesuffix("\n"))
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"{path} cannot be read as text: {error}") from error
-        if not texts:
-            raise InputError(
-                "no text to write", "Give --txt or --txt-file; --txt '' is a picture without text."
-            )
-        return texts
-
-    def which_weights(self) -> Any:
-        """ "averaged", "raw" or a rate."""
-        if self.weights in ("averaged", "raw"):
-            return self.weights
-        try:
-            return float(self.weights)
-        except ValueError:
-            raise InputError(f"--weights {self.weights}: unknown", "Use averaged, raw or a rate.") from None
-
-
-@app.command("sample")
+@app.command("sample", cls=SampleCommand)
 @flags(SampleFlags)
-def sample_command(flags: SampleFlags) -> None:
-    """Make pictures with a given text."""
-    from txtdiff.cascade import load_cascade
-    from txtdiff.sample_files import SamplingPlan, make_prompts, plan_stages, sample_to_folder
-    from txtdiff.training.distributed import pick_device
+def sample_command(ctx: typer.Context, flags: SampleFlags) -> None:
+    """Make pictures with a given text.
 
-    prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed)
-    paths = [flags.base, *(flags.upsampler or [])]
-    cascade = load_cascade(paths, flags.which_weights(), device=pick_device(flags.device))
-    settings = plan_stages(cascade, flags.sampler, flags.guidance, flags.guidance_capt, flags.changes or [])
-    plan = SamplingPlan(
-        prompts=prompts,
-        settings=settings,
-        out=flags.out,
-        batch_size=flags.batch_size,
-        exact=flags.exact,
-        npz=flags.npz,
-    )
+    The command lines of the parent project's image_sample are understood too.
+    """
+    from txtdiff.sample_files import sample_to_folder
+
+    cascade, plan = sampling_plan(flags, ctx.meta[SampleCommand.FORK_WORDS])
     sample_to_folder(cascade, plan)
     messages.print(
-        f"{len(prompts)} pictures are in {flags.out}, together in grid.png", markup=False, soft_wrap=True
+        f"{len(plan.prompts)} pictures are in {plan.out}, together in grid.png", markup=False, soft_wrap=True
     )
 
 

@@ -8,12 +8,16 @@ import shlex
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fork_reference import ForkNetwork
+from PIL import Image
 from torch import Tensor, nn
 
 from datatools.errors import InputError
+from txtdiff.cascade import Prompt, SamplerSettings, load_cascade, sample_pictures
+from txtdiff.cli import main
 from txtdiff.fork.convert import convert_fork_model, convert_fork_run
 from txtdiff.fork.files import find_fork_run, read_config_json, read_state
 from txtdiff.fork.parse import parse_fork_flags
@@ -99,6 +103,56 @@ def test_a_sampling_line_loads_its_model(tmp_path: Path) -> None:
     model = f"--model_path {tmp_path / 'ema_0.999_000020.pt'}".split()
     network = load_fork_model(fork_sampling([*FLAGS, *model]))
     assert torch.equal(network.head.bias, 0.5 * state["out.2.bias"])
+
+
+def sample(monkeypatch: pytest.MonkeyPatch, folder: Path, *words: object) -> int:
+    """`txtdiff sample` with a line of the fork, pictures in folder/out; the exit status."""
+    line = [*FLAGS, "--model_path", str(folder / "model000020.pt"), *map(str, words)]
+    monkeypatch.setattr("sys.argv", ["txtdiff", "sample", "--out", str(folder / "out"), *line])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_sampling_line_makes_the_pictures_of_its_converted_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_run(tmp_path)
+    asked = "--text_input abc --num_samples 3 --batch_size 2 --seed 7 --use_ddim 1 --timestep_respacing ddim4"
+    guided = "--clf_free_guidance 1 --guidance_scale 0.5"
+    assert sample(monkeypatch, tmp_path, *asked.split(), *guided.split(), "--device", "cpu", "--npz") == 0
+    made = np.stack([np.asarray(Image.open(tmp_path / "out" / f"0000{i}.png")) for i in range(3)])
+    convert_fork_run(tmp_path, tmp_path / "ours")
+    settings = SamplerSettings(sampler="ddim", fork_spacing="ddim4", guidance_txt=1.5)
+    prompts = [Prompt(txt="abc", seed=7 + i) for i in range(3)]
+    batches = sample_pictures(load_cascade([tmp_path / "ours"], "raw"), prompts, [settings], batch_size=2)
+    assert np.array_equal(made, np.concatenate([batch.pictures for batch in batches]))
+    assert np.array_equal(np.load(tmp_path / "out" / "samples_3x16x16x3.npz")["arr_0"], made)
+    facts = json.loads(Image.open(tmp_path / "out" / "00002.png").text["txtdiff"])
+    assert (facts["txt"], facts["seed"], facts["stages"][0]["guidance_txt"]) == ("abc", 9, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--num_samples 1", "no text to write"),
+        ("--text_input a --num_samples 0", "no pictures to make"),
+        ("--text_input a --base x", "--base and the parent project's"),
+        ("--text_input a --sampler ddim:3", "--sampler and the parent project's"),
+        ("--text_input a --set base.eta=1", "--set and the parent project's"),
+        ("--text_dir x", "--text_dir x is refused"),
+    ],
+)
+def test_sampling_lines_that_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    message: str,
+) -> None:
+    fork_run(tmp_path)
+    assert sample(monkeypatch, tmp_path, *words.split()) == 2
+    assert message in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_frozen_tower_that_the_fork_did_not_store(tmp_path: Path) -> None:
