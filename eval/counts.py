@@ -14,12 +14,16 @@ __all__ = ["Counts", "count_pictures", "load_counts"]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Pictures expected, made, made without the text that was asked for, and failed or missing."""
+    """Pictures expected, made, made without the text that was asked for, failed or missing, and unread.
+
+    An unread picture was made, but the reader broke down on it: it counts as worst until it is read.
+    """
 
     expected: int
     done: int
     no_text: int
     failed: int
+    unread: int
 
 
 def load_counts(store: Store, setting_ids: Sequence[str], protocol_id: str) -> pd.DataFrame:
@@ -46,4 +50,10 @@ def count_pictures(store: Store, setting_ids: Sequence[str], protocol_id: str) -
            WHERE protocol_id = ? AND setting_id IN (SELECT unnest(?)) AND reading = '' AND n_target > 0""",
         [protocol_id, list(setting_ids)],
     )
-    return Counts(expected, done, no_text, expected - done)
+    [(unread,)] = store.rows(
+        """SELECT count(*) FROM samples JOIN text_scores USING (setting_id, prompt_id, seed)
+           WHERE protocol_id = ? AND setting_id IN (SELECT unnest(?))
+             AND status = 'done' AND reading IS NULL""",
+        [protocol_id, list(setting_ids)],
+    )
+    return Counts(expected, done, no_text, expected - done, unread)

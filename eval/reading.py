@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datatools.console import messages, plain, progress
+from datatools.console import messages, plain, print_causes, progress
 from datatools.decode import Rejection, decode
 from datatools.ocr import OcrEngine, TextLine
 from eval.identity import canonical_json, identity
@@ -38,20 +39,29 @@ def register_reader(store: Store, engine: OcrEngine) -> str:
 
 
 def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str]) -> str:
-    """Read every picture of these settings that this reader has not seen; returns the reader's id."""
+    """Read every picture of these settings that this reader has no lines of; returns the reader's id.
+
+    One that could not be read counts as worst, and is tried again by the next call: a reader that ran out of
+    memory or a disk that was away says nothing about the picture.
+    """
     reader_id = register_reader(store, engine)
     unread = store.rows(
         """SELECT DISTINCT sha256 FROM samples
            WHERE status = 'done' AND setting_id IN (SELECT unnest(?)) AND sha256 NOT IN
-               (SELECT sha256 FROM readings WHERE reader_id = ?) ORDER BY sha256""",
+               (SELECT sha256 FROM readings WHERE reader_id = ? AND lines IS NOT NULL) ORDER BY sha256""",
         [list(setting_ids), reader_id],
     )
+    causes: Counter[str] = Counter()
     if unread:
         with progress(f"reading pictures ({engine.name})", len(unread)) as advance:
             for start in range(0, len(unread), _BATCH):
                 batch = [sha256 for (sha256,) in unread[start : start + _BATCH]]
-                store.write("readings", _read_batch(store, engine, reader_id, batch))
+                rows = _read_batch(store, engine, reader_id, batch)
+                store.write("readings", rows)
+                causes.update(row["cause"] for row in rows if row["cause"] is not None)
                 advance(len(batch))
+    if causes:
+        print_causes("pictures that could not be read; run the same command again to try them again", causes)
     return reader_id
 
 

@@ -49,7 +49,7 @@ def test_rows_stand_in_order_with_ranks_and_ties(board: Board) -> None:
     assert [row.tie for row in board.rows] == ["a", "b", "c"]
     assert [row.rank_interval for row in board.rows] == [(1, 1), (2, 2), (3, 3)]
     assert all(p < 0.05 for p in board.pair_p.values())
-    assert board.counts == {"expected": 120, "done": 120, "no_text": 0, "failed": 0}
+    assert board.counts == {"expected": 120, "done": 120, "no_text": 0, "failed": 0, "unread": 0}
 
 
 def test_rows_that_cannot_be_told_apart_share_a_letter(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.aggregate import score_texts
+from eval.counts import count_pictures
 from eval.metrics import all_metrics, metric_info
 from eval.pair_counts import PairCounts, count_pair, missing_counts
 from eval.panels import count_confusions
@@ -158,6 +159,32 @@ def test_a_reader_that_fails_on_one_picture_reads_the_others(tmp_path: Path) -> 
         read_pictures(store, Moody(), [setting_plan.settings[0].id])
         assert store.rows("SELECT sha256 FROM readings WHERE cause = 'reader_error'") == [(bad,)]
         assert store.rows("SELECT count(*) FROM readings WHERE cause IS NULL") == [(5,)]
+
+
+def test_a_picture_that_was_not_read_is_counted_told_and_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Finder):
+        def read(self, pictures):  # type: ignore[no-untyped-def]
+            raise RuntimeError("out of memory")
+
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, protocol = fill(store, {"a": right})
+        ids = [plan.settings[0].id]
+        store.execute("DELETE FROM readings")
+        store.execute("DELETE FROM transcripts")
+        read_pictures(store, Broken(), ids)
+        score_again(store, ids, protocol)
+        counts = count_pictures(store, ids, protocol.id)
+        assert (counts.done, counts.unread, counts.failed) == (6, 6, 0)
+        told = capsys.readouterr().err
+        assert "reader_error" in told and "again" in told
+        engine = Finder()
+        read_pictures(store, engine, ids)
+        score_again(store, ids, protocol)
+        assert engine.n_read == 6
+        assert count_pictures(store, ids, protocol.id).unread == 0
+        assert store.rows("SELECT value FROM scores WHERE metric = 'em_ci'") == [(1.0,)]
 
 
 def test_confusions_name_what_was_taken_for_what() -> None:
