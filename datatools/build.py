@@ -176,17 +176,23 @@ def _read(
                 late = time.monotonic() - committed_at > settings.commit_every_s
                 if late or len(batch) >= settings.commit_pictures:
                     _commit(recorder, batch, report)
-                    batch, committed_at = [], time.monotonic()
+                    committed_at = time.monotonic()
         finally:
             _commit(recorder, batch, report)
 
 
-def _commit(recorder: Recorder, batch: Sequence[Outcome], report: BuildReport) -> None:
+def _commit(recorder: Recorder, batch: list[Outcome], report: BuildReport) -> None:
+    """Commit and empty the batch. An interruption leaves it full, and it is committed on the way out."""
     if not batch:
         return
-    recorder.commit(batch)
+    try:
+        recorder.commit(batch)
+    except InputError:  # a full disk: once more would only hide what was said first
+        batch.clear()
+        raise
     report.n_reused += sum(outcome.reused for outcome in batch)
     report.n_read += sum(outcome.cause is None and not outcome.reused for outcome in batch)
+    batch.clear()
 
 
 def _read_captions(listing: Listing, settings: BuildSettings) -> dict[Path, Sidecar]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -22,6 +22,17 @@ if TYPE_CHECKING:  # importing pandas takes a second, and only `frame` needs it
 __all__ = ["Catalog", "open_catalog", "query_catalog"]
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt again: DuckDB makes it a RuntimeError when it comes inside a query."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from error
+
+
 class Catalog:
     """An open catalog. Reading: `frame` and `arrow`. Writing is for one process, in transactions.
 
@@ -34,25 +45,29 @@ class Catalog:
         self.path = path
         self._db = connection
 
+    @_interruptible()
     def frame(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> pd.DataFrame:
         """The result of a query as a pandas frame. Values go in `params`, never into the text."""
         frame: pd.DataFrame = self._db.sql(sql, params=params).df()
         return frame
 
+    @_interruptible()
     def arrow(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
         """The result of a query as an Arrow table."""
         return self._db.sql(sql, params=params).to_arrow_table()
 
     def batches(self, sql: str, n_rows: int = 10_000) -> Iterator[pa.RecordBatch]:
         """The result of a query piece by piece, on a cursor of its own: memory stays flat."""
-        with self._db.cursor() as cursor:
+        with _interruptible(), self._db.cursor() as cursor:
             yield from cursor.sql(sql).to_arrow_reader(n_rows)
 
+    @_interruptible()
     def value(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> Any:
         """The first column of the first row, None without rows."""
         rows = self._db.execute(sql, params).fetchall()
         return rows[0][0] if rows else None
 
+    @_interruptible()
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> None:
         """Run a statement for its effect."""
         self._db.execute(sql, params)
@@ -60,18 +75,26 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block is in the file, or nothing of it."""
-        self._db.begin()
         try:
-            yield
-            self._db.commit()
-        except (duckdb.IOException, duckdb.FatalException) as error:  # a full disk, a lost mount
+            with _interruptible():
+                self._db.begin()
+                yield
+                self._db.commit()
+        except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
+            # A full disk, a lost mount; commit() says TransactionException. One writer has no conflicts.
+            self._rollback()
             raise InputError(
                 f"{self.path} cannot be written: {error}",
                 "What was committed before is kept: make room and run the same command again.",
             ) from error
         except BaseException:
-            self._db.rollback()
+            self._rollback()
             raise
+
+    def _rollback(self) -> None:
+        # No transaction: a signal came when commit() had done its work. Fatal: DuckDB has closed the file.
+        with suppress(duckdb.TransactionException, duckdb.FatalException):
+            self._db.rollback()
 
     @contextmanager
     def given(self, name: str, rows: pa.Table) -> Iterator[None]:
@@ -80,18 +103,22 @@ class Catalog:
         try:
             yield
         finally:
-            self._db.unregister(name)
+            # In a transaction that failed nothing works but rolling back, which forgets `name` too.
+            with suppress(duckdb.TransactionException, duckdb.FatalException):
+                self._db.unregister(name)
 
     def table(self, name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
         """`rows` as an Arrow table with the columns and types of the stored table `name`."""
         schema = self.arrow(f"SELECT * FROM store.{name} LIMIT 0").schema
         return pa.Table.from_pylist(list(rows), schema=schema)
 
+    @_interruptible()
     def append(self, name: str, rows: pa.Table) -> None:
         """Add `rows` to the stored table `name`."""
         with self.given("given_rows", rows):
             self._db.execute(f"INSERT INTO store.{name} BY NAME SELECT * FROM given_rows")
 
+    @_interruptible()
     def delete(self, name: str, keys: pa.Table) -> None:
         """Delete from the stored table `name` what equals a row of `keys` in all of its columns."""
         match = " AND ".join(f"stored.{column} = given_keys.{column}" for column in keys.column_names)
@@ -103,6 +130,7 @@ class Catalog:
         found = self.value("SELECT value FROM store.info WHERE name = ?", [name])
         return None if found is None else str(found)
 
+    @_interruptible()
     def set_info(self, name: str, value: str) -> None:
         """Remember a fact about the catalog."""
         self._db.execute("DELETE FROM store.info WHERE name = ?", [name])

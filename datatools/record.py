@@ -39,7 +39,11 @@ class Recorder:
     rule: SpeakingRule
 
     def commit(self, outcomes: Sequence[Outcome]) -> None:
-        """Put a batch of outcomes into the catalog, all or nothing."""
+        """Put a batch of outcomes into the catalog, all or nothing.
+
+        Rows of the same pictures are replaced, whatever they were before: a commit that was interrupted when
+        it had just been made can be made again.
+        """
         with self.catalog.transaction():
             outcomes = [*self._resolve_reused(outcomes)]
             self._replace_pictures(outcomes)
@@ -83,11 +87,8 @@ class Recorder:
 
     def _replace_pictures(self, outcomes: Sequence[Outcome]) -> None:
         rows = [self._outcome_row(outcome) for outcome in outcomes]
-        old = _keys([outcome.task.image.key for outcome in outcomes if outcome.task.state != "new"])
-        table = self.catalog.table("pictures", rows)
-        if old.num_rows:
-            table = self._keep_facts(table, outcomes)
-            self.catalog.delete("pictures", old)
+        table = self._keep_facts(self.catalog.table("pictures", rows), outcomes)
+        self.catalog.delete("pictures", _keys([row["key"] for row in rows]))
         self.catalog.append("pictures", table)
 
     def _keep_facts(self, table: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
@@ -102,9 +103,7 @@ class Recorder:
             )
 
     def _replace_readings(self, outcomes: Sequence[Outcome]) -> None:
-        changed = _keys([o.task.image.key for o in outcomes if o.task.state == "changed"])
-        if changed.num_rows:
-            self.catalog.delete("readings", changed)
+        self.catalog.delete("readings", _keys([o.task.image.key for o in outcomes if o.task.state != "same"]))
         again = [(o.task.image.key, name) for o in outcomes if o.task.state == "same" for name in o.readings]
         if again:
             self._delete_readings(again)
