@@ -23,7 +23,7 @@ from datatools.scan import Listing, scan
 from datatools.sidecars import Sidecar, write_sidecars
 from datatools.sources import is_remote
 from datatools.speak import SpeakingRule, rule_to_json
-from datatools.texts import TxtReport, sync_texts, write_texts
+from datatools.texts import TxtReport, check_txt_target, sync_texts, write_texts
 from datatools.worker import Outcome, WorkerSetup
 
 __all__ = ["BuildReport", "build_catalog"]
@@ -75,6 +75,8 @@ def build_catalog(
         raise InputError(
             f"{listing.root} is no folder to write .txt files into", "Give --write-txt a folder."
         )
+    if settings.write_txt is not None:
+        check_txt_target(listing.root, settings.write_txt)
     with open_catalog(catalog_path, "write") as catalog:
         _check_source(catalog, listing.root)
         runner = _runner(settings, opener)
@@ -122,7 +124,11 @@ def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: 
         _finish(catalog, listing, settings, captions, report)
         _end(catalog, recorder.build, "interrupted", report)
         raise
-    _finish(catalog, listing, settings, captions, report)
+    try:
+        _finish(catalog, listing, settings, captions, report)
+    except (InputError, KeyboardInterrupt):  # all rows are there, what is made from them is not
+        _end(catalog, recorder.build, "interrupted", report)
+        raise
     _end(catalog, recorder.build, "finished", report)
     return report
 
@@ -211,9 +217,9 @@ def _finish(
 ) -> None:
     """What is made from rows. Also after an interruption: rows are whole by then, and so is what follows."""
     report.captions = import_captions(catalog, captions)
+    report.shared_stems = write_sidecars(catalog, settings.sidecars)
     if settings.write_txt is not None:
         report.txt = write_texts(catalog, listing.root, settings.write_txt, overwrite=settings.overwrite_txt)
-    report.shared_stems = write_sidecars(catalog, settings.sidecars)
     rows = catalog.arrow("SELECT cause, count(*) AS n FROM failures GROUP BY cause").to_pylist()
     report.failures = Counter({row["cause"]: row["n"] for row in rows})
     report.n_given = int(catalog.value("SELECT count(*) FROM store.spoken WHERE source = 'given'"))

@@ -122,7 +122,7 @@ def build_catalog_command(
     """Read the text of every picture in a folder into a catalog; run it again to go on."""
     report = build_catalog(source, catalog, flags.settings())
     tell_report(report, catalog)
-    if report.failures:
+    if report.failures or (report.txt and report.txt.unwritten):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

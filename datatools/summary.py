@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,10 +32,17 @@ def tell_report(report: BuildReport, catalog: Path) -> None:
             f"{report.txt.n_given} of yours left alone"
         )
         _tell_names("pictures share a .txt with another, none was written for them", report.txt.shared)
+        _tell_unwritten(report.txt.unwritten)
     _tell_shared(report.shared_stems)
     if report.failures:
         print_causes("Pictures that could not be used", report.failures)
         _say('`datatools query "SELECT * FROM failures"` names them; --retry tries them again.')
+
+
+def _tell_unwritten(causes: dict[str, str]) -> None:
+    if causes:
+        _tell_names(".txt files could not be written", list(causes))
+        print_causes("Why not", Counter(causes.values()))
 
 
 def tell_imported(files: Sequence[Imported]) -> None:

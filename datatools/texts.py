@@ -9,6 +9,7 @@ process died; anything else was written by somebody who knows better, and speaks
 
 from __future__ import annotations
 
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ import pyarrow as pa
 
 from datatools.atomic import write_text_atomic
 from datatools.catalog import Catalog
+from datatools.errors import InputError
 from datatools.fingerprint import sha256_of
 from datatools.keeping import keep_copy
 from datatools.keys import key_below, txt_key
 from datatools.scan import ImageRef, Listing
 from datatools.sources import fetch
 
-__all__ = ["TxtReport", "parse_txt", "sync_texts", "write_texts"]
+__all__ = ["TxtReport", "check_txt_target", "parse_txt", "sync_texts", "write_texts"]
 
 _MAX_BYTES = 2**20
 
@@ -41,6 +43,8 @@ class TxtReport:
     """Somebody else's file stands there; it was left alone."""
     shared: list[str] = field(default_factory=list)
     """Keys whose .txt another picture would share; none was written."""
+    unwritten: dict[str, str] = field(default_factory=dict)
+    """Paths that could not be written, with what the file system says."""
 
 
 def parse_txt(data: bytes) -> str:
@@ -95,6 +99,23 @@ def sync_texts(catalog: Catalog, listing: Listing, *, overrule: bool) -> list[st
     return changed
 
 
+def check_txt_target(root: str, target: Literal["beside"] | Path) -> None:
+    """Try out whether files can be made where `write_texts` will, before hours of reading.
+
+    Raises:
+        InputError: they cannot; says why.
+    """
+    folder = _folder(root, target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f".txt files cannot be written into {folder}: {error.strerror}",
+            "Give --write-txt a folder that you may write to.",
+        ) from error
+
+
 def write_texts(
     catalog: Catalog, root: str, target: Literal["beside"] | Path, *, overwrite: bool
 ) -> TxtReport:
@@ -110,13 +131,17 @@ def write_texts(
         overwrite: write over somebody else's files; each is first copied to .txt.orig.
     """
     report = TxtReport()
-    folder = Path(root) if target == "beside" else target.resolve()
+    folder = _folder(root, target)
     report.shared = _shared_txt(catalog)
     spoken = "SELECT key, text FROM store.spoken WHERE source != 'given' ORDER BY key"
     for batch in catalog.batches(spoken):
         rows = [row for row in batch.to_pylist() if row["key"] not in set(report.shared)]
         _write_batch(catalog, folder, rows, report, overwrite=overwrite)
     return report
+
+
+def _folder(root: str, target: Literal["beside"] | Path) -> Path:
+    return Path(root) if target == "beside" else target.resolve()
 
 
 def _claims(listing: Listing) -> Iterator[tuple[ImageRef, list[str]]]:
@@ -185,7 +210,11 @@ def _write_batch(
     todo = []
     for row in rows:
         path, digest = paths[row["key"]], sha256_of(row["text"].encode("utf-8"))
-        current = sha256_of(path.read_bytes()) if path.is_file() else None
+        try:
+            current = sha256_of(path.read_bytes()) if path.is_file() else None
+        except OSError as error:
+            report.unwritten[str(path)] = _why(error)
+            continue
         foreign = current is not None and current not in ours[row["key"], str(path)]
         if current == digest and not foreign:
             report.n_current += 1
@@ -195,10 +224,17 @@ def _write_batch(
             todo.append((row, path, digest, foreign))
     _store(catalog, [], [_intent(row["key"], path, digest) for row, path, digest, _ in todo])
     for row, path, _, foreign in todo:
-        if foreign:
-            keep_copy(path)
-        write_text_atomic(path, row["text"])
-        report.n_written += 1
+        try:
+            if foreign:
+                keep_copy(path)
+            write_text_atomic(path, row["text"])
+            report.n_written += 1
+        except OSError as error:  # one folder that cannot be written does not cost the other texts
+            report.unwritten[str(path)] = _why(error)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def _intent(key: str, path: Path, digest: str) -> dict[str, Any]:

@@ -165,3 +165,14 @@ def test_an_import_of_a_broken_file_writes_nothing(tmp_path: Path) -> None:
     assert "safeboxes.jsonl is neither" in done.stderr
     assert (tmp_path / "safeboxes.jsonl").read_text() == "half a"
     assert not (tmp_path / "c.duckdb").exists()
+
+
+def test_txt_files_that_cannot_be_written_give_status_1_and_a_table(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "in", SynthOptions(n=1))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/000").write_text("no folder")
+    words = ("build-catalog", "in", "--catalog", "c.duckdb", "--write-txt", "texts", "--workers", "1")
+    done = run(*words, cwd=tmp_path, status=1)
+    assert "1 .txt files could not be written" in done.stderr
+    assert "texts/000/000000.txt" in done.stderr
+    assert json.loads((tmp_path / "safeboxes.jsonl").read_text())["key"] == "000/000000.png"

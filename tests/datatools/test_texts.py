@@ -137,3 +137,37 @@ def test_a_txt_of_two_pictures_is_refused_for_both(source: Path, tmp_path: Path)
     assert report.txt is not None
     assert report.txt.shared == ["a.bmp", "a.png"]
     assert (source / "a.txt").read_text() == "whose?"
+
+
+def test_a_target_that_cannot_be_written_is_told_before_anything_is_read(
+    source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file of somebody's")
+    for target in (tmp_path / "taken", tmp_path / "taken/below"):
+        with pytest.raises(InputError, match=r"\.txt files cannot be written into .*taken"):
+            build(source, tmp_path / "c.duckdb", write_txt=target)
+    assert not (tmp_path / "c.duckdb").exists()
+    assert (tmp_path / "taken").read_text() == "a file of somebody's"
+
+
+def test_a_txt_that_cannot_be_written_is_counted_and_costs_nothing_else(source: Path, tmp_path: Path) -> None:
+    draw(source / "sub/deep.png", "three")
+    (tmp_path / "txt").mkdir()
+    (tmp_path / "txt/sub").write_text("no folder")
+    report = build(source, tmp_path / "c.duckdb", write_txt=tmp_path / "txt")
+    assert report.txt is not None
+    assert list(report.txt.unwritten) == [str(tmp_path / "txt/sub/deep.txt")]
+    assert {path.name for path in (tmp_path / "txt").glob("*.txt")} == {"a.txt", "b.txt", "c.txt"}
+    assert (tmp_path / "safeboxes.jsonl").read_text()
+    assert rows(tmp_path / "c.duckdb", "SELECT outcome FROM builds") == [("finished",)]
+
+
+def test_sidecars_that_cannot_be_written_are_named_and_the_build_row_is_closed(
+    source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "px_scales.jsonl").mkdir()
+    with pytest.raises(InputError, match="sidecars cannot be written"):
+        build(source, tmp_path / "c.duckdb")
+    assert rows(tmp_path / "c.duckdb", "SELECT outcome FROM builds") == [("interrupted",)]
+    (tmp_path / "px_scales.jsonl").rmdir()
+    assert build(source, tmp_path / "c.duckdb").n_read == 0
