@@ -64,10 +64,8 @@ def test_easyocr_weights_of_another_content_are_refused(tmp_path: Path) -> None:
     assert "craft_mlt_25k.pth" in caught.value.what
 
 
-def test_tesseract_reads_several_pictures_in_one_go(pytestconfig: pytest.Config) -> None:
-    # pytest knows the suite's conftest by its path; here "conftest" means the one of this folder
-    suite = pytestconfig.pluginmanager.get_plugin(str(Path(__file__).parents[1] / "conftest.py"))
-    suite.require_tool("tesseract", "tesseract-ocr")
+@pytest.mark.usefixtures("tesseract")
+def test_tesseract_reads_several_pictures_in_one_go() -> None:
     reader = open_engine("tesseract")
     blank = np.full((80, 80, 3), 230, np.uint8)
     first, nothing, second = reader.read([page("garden"), blank, page("window", "forest")])
