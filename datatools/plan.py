@@ -69,10 +69,11 @@ WHERE NOT same OR (status = 'ok' AND len(engines) > 0)
 ORDER BY key
 """
 
+# A row that is itself to be replaced offers nothing: it may be gone when its reading would be taken over.
 _KNOWN = """
 SELECT todo.*, COALESCE(k.known, []) AS known FROM todo LEFT JOIN (
     SELECT size_bytes, list(DISTINCT sha256 ORDER BY sha256) AS known FROM store.pictures
-    WHERE status = 'ok' AND size_bytes IN (SELECT size_bytes FROM todo)
+    WHERE status = 'ok' AND size_bytes IN (SELECT size_bytes FROM todo) AND key NOT IN (SELECT key FROM todo)
         AND key IN (SELECT key FROM store.readings WHERE list_contains($readers, reader)
                     GROUP BY key HAVING count(*) = len($readers))
     GROUP BY size_bytes) AS k USING (size_bytes)

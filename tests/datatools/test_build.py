@@ -95,6 +95,20 @@ def test_changed_files_are_read_again_moved_ones_keep_their_reading_and_gone_one
     assert content(fresh) == content(catalog)
 
 
+def test_renumbered_files_are_read_as_what_they_are_now(tmp_path: Path) -> None:
+    source, catalog = tmp_path / "pictures", tmp_path / "c.duckdb"
+    for number in range(9):
+        draw(source / f"{number:04d}.png", f"word{number}")
+    build(source, catalog)
+    for number in reversed(range(9)):  # more than one batch: rows are replaced while others are still to come
+        (source / f"{number:04d}.png").rename(source / f"{number + 1:04d}.png")
+    for number in range(1, 10):  # the size is the same, the time has to tell
+        os.utime(source / f"{number:04d}.png", ns=(0, number))
+    report = build(source, catalog)
+    assert (report.n_removed, report.failures) == (1, {})
+    assert texts(catalog) == {f"{number + 1:04d}.png": f"word{number}" for number in range(9)}
+
+
 def test_every_bad_picture_is_a_row_with_its_cause_and_the_good_ones_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     for number in range(6):
