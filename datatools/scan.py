@@ -9,8 +9,9 @@ really holds is decode's question.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from datatools.errors import InputError
@@ -91,13 +92,22 @@ def _add_picture(listing: Listing, taken: set[str], file: FoundFile) -> None:
         if key in taken:
             raise InputError("another file has the same name in Unicode normal form C")
     except InputError as error:
-        # The escaped name is ASCII: unique per file, and printable anywhere.
-        escaped = file.relative.encode("ascii", "backslashreplace").decode("ascii")
-        ref = ImageRef(unicodedata.normalize("NFC", escaped), "", file.size_bytes, file.mtime_ns)
-        listing.unnamed.append((ref, error.what))
+        escaped = _escaped(file.relative, taken)
+        listing.unnamed.append((ImageRef(escaped, "", file.size_bytes, file.mtime_ns), error.what))
+        taken.add(escaped)
         return
     taken.add(key)
     listing.images.append(ImageRef(key, file.uri, file.size_bytes, file.mtime_ns))
+
+
+def _escaped(relative: str, taken: Collection[str]) -> str:
+    """The name in ASCII, printable anywhere; numbered if it is another file's, whose row it would replace.
+
+    Escapes and numbers have a backslash, which no key has: no file that comes later can be named so.
+    """
+    escaped = relative.encode("ascii", "backslashreplace").decode("ascii")
+    numbered = (rf"{escaped}\{number}" for number in count(2))
+    return next(name for name in chain([escaped], numbered) if name not in taken)
 
 
 def _add_text(listing: Listing, file: FoundFile) -> None:

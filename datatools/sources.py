@@ -67,7 +67,7 @@ def open_source(source: str) -> Source:
         if path.suffix == ".tar":
             return Source(str(path.resolve()), False, _shards([str(path.resolve())]))
         if path.suffix in _LISTS:
-            return Source(str(path.resolve()), False, _listed(path.resolve()))
+            return Source(str(path.resolve()), False, dict.fromkeys(_listed(path.resolve())))
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "Check its permissions.") from error
     raise InputError(
@@ -143,8 +143,11 @@ def _listed(path: Path) -> Iterator[FoundFile]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        picture = root / line.strip()
-        if not picture.resolve().is_relative_to(root):
+        named = root / line.strip()
+        picture = (
+            named.parent.resolve() / named.name
+        )  # the folder may be written in another way, by a link or ..
+        if not (picture.is_relative_to(root) and picture.resolve().is_relative_to(root)):
             raise InputError(f"{path}, line {number}: {line} is not below {root}", "Put the list further up.")
         if picture.is_file():
             yield from _local(picture, root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import unicodedata
 from pathlib import Path
 
@@ -58,3 +59,28 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InputError, match="closed"):
         scan(tmp_path)
+
+
+def test_no_two_files_have_one_name_even_when_it_is_refused(tmp_path: Path) -> None:
+    for shelf in "abc":
+        (tmp_path / shelf).mkdir()
+        with tarfile.open(tmp_path / shelf / "s.tar", "w") as tar:
+            tar.addfile(tarfile.TarInfo("x.png"))
+    listing = scan(f"{tmp_path}/*/s.tar")
+    assert [image.key for image in listing.images] == ["s/x.png"]
+    assert [image.key for image, _ in listing.unnamed] == [r"s/x.png\2", r"s/x.png\3"]
+
+
+def test_a_list_may_say_a_path_twice_and_by_way_of_links(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/sub/b.png", "out/c.png")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    paths = tmp_path / "in/some.lst"
+    paths.write_text(f"a.png\na.png\n./a.png\nsub/../a.png\n{tmp_path}/link/sub/b.png\ngone.png\ngone.png\n")
+    listing = scan(paths)
+    assert [image.key for image in listing.images] == ["a.png", "gone.png", "sub/b.png"]
+    assert listing.unnamed == []
+    (tmp_path / "out/back.png").symlink_to(tmp_path / "in/a.png")
+    for outside in (tmp_path / "out/c.png", tmp_path / "out/back.png", "../out/c.png"):
+        paths.write_text(f"a.png\n{outside}\n")
+        with pytest.raises(InputError, match="line 2"):
+            scan(paths)
