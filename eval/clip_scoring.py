@@ -19,7 +19,7 @@ from eval.clip_score import (
 )
 from eval.feature_store import Features, keep_features, load_features
 from eval.identity import identity
-from eval.reading import load_picture
+from eval.reading import find_picture
 from eval.statistics import bootstrap_weights, cluster_sums, ratio_interval
 from eval.store import Store
 
@@ -43,7 +43,7 @@ def score_clip(
     scorer = _open(model)
     if isinstance(scorer, ClipScorer):
         keys = sorted(cells.loc[cells["status"] == "done", "sha256"].unique())
-        load = partial(load_picture, store)
+        load = partial(find_picture, store)
         keep_features(store, scorer.id, keys, load, scorer.embed_pictures, "features (CLIP)")
     for setting_id, frame in cells.groupby("setting_id", sort=False):
         if isinstance(scorer, str):
@@ -87,12 +87,14 @@ def _score_kind(
     asked = frame.assign(prompt=pd.Series(prompts, index=frame.index, dtype=object)).dropna(subset="prompt")
     if asked.empty:
         return Score(None, reason="no prompt of this suite has one", ranked=False), None
-    made = asked[asked["status"] == "done"]
+    # A picture can be gone since it was made, and then it has no features: rows go by hash, not by position.
+    has_features = (asked["status"] == "done") & asked["sha256"].isin(_held(store, scorer.id))
+    made = asked[has_features]
     pictures: Features = load_features(store, scorer.id, list(made["sha256"]))
-    texts = scorer.embed_texts(list(made["prompt"]))
+    texts = scorer.embed_texts(list(made["prompt"])) if len(made) else pictures
     values = np.zeros(len(asked))
-    if len(pictures) == len(made) > 0:
-        values[(asked["status"] == "done").to_numpy()] = agreement(pictures, texts)
+    if len(made):
+        values[has_features.to_numpy()] = agreement(pictures, texts)
     codes, names = pd.factorize(asked["prompt_id"])
     sums = cluster_sums(values, codes.astype(np.int64), len(names))
     counts = cluster_sums(np.ones(len(values)), codes.astype(np.int64), len(names))
@@ -100,3 +102,9 @@ def _score_kind(
     low, high = interval if interval is not None else (None, None)
     score = Score(float(values.mean()), low, high, len(made), len(asked))
     return score, shuffled_floor(pictures, texts, list(made["prompt"])) if len(made) else None
+
+
+def _held(store: Store, extractor_id: str) -> set[str]:
+    """Hashes of the pictures that have features."""
+    rows = store.rows("SELECT sha256 FROM features WHERE extractor_id = ?", [extractor_id])
+    return {sha256 for (sha256,) in rows}

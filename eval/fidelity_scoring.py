@@ -26,7 +26,7 @@ from eval.fidelity import (
 )
 from eval.identity import identity
 from eval.inception import Inception
-from eval.reading import load_picture
+from eval.reading import find_picture
 from eval.reference import Reference, load_reference_picture, open_reference
 from eval.store import Store
 
@@ -40,11 +40,12 @@ KID_MIN_PICTURES = 250
 
 @dataclass(frozen=True, slots=True)
 class _Pictures:
-    """A setting's pictures: their hashes, how many there should be, and their edge."""
+    """A setting's pictures: their hashes, how many there should be, their edge, and what to compare with."""
 
     keys: Sequence[str]
     n_expected: int
     size_px: int | None
+    reference: str | None
 
 
 def score_fidelity(store: Store, setting_ids: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Score]]]:
@@ -57,27 +58,28 @@ def score_fidelity(store: Store, setting_ids: Sequence[str]) -> Iterator[tuple[s
         network = open_inception()
     except InputError as error:
         network = error
-    for setting_id in setting_ids:
-        [(reference,)] = store.rows("SELECT reference FROM settings WHERE setting_id = ?", [setting_id])
-        pictures = _pictures(store, setting_id)
+    settings = {setting_id: _pictures(store, setting_id) for setting_id in setting_ids}
+    if isinstance(network, Inception):
+        _keep_features(store, network, settings.values())
+    for setting_id, pictures in settings.items():
         try:
-            yield setting_id, *_score_setting(store, network, pictures, reference)
+            yield setting_id, *_score_setting(store, network, pictures)
         except InputError as error:
             reason = f"{error.what}. {error.remedy or ''}".strip()
             yield setting_id, *unscored_fidelity(reason, pictures.n_expected)
 
 
 def _score_setting(
-    store: Store, network: Inception | InputError, pictures: _Pictures, reference: str | None
+    store: Store, network: Inception | InputError, pictures: _Pictures
 ) -> tuple[str, dict[str, Score]]:
-    if reference is None:
+    if pictures.reference is None:
         return unscored_fidelity("no reference pictures: give --reference CATALOG", pictures.n_expected)
     if pictures.size_px is None:
         return unscored_fidelity("no picture was made, or they differ in size", pictures.n_expected)
     if isinstance(network, InputError):
         raise network
-    ours = _features(store, network, pictures.keys)
-    catalog = open_reference(Path(json.loads(reference)["catalog"]))
+    ours = load_features(store, extractor_id(network, "clean"), pictures.keys)
+    catalog = open_reference(Path(json.loads(pictures.reference)["catalog"]))
     real, spec = _reference_features(store, network, catalog, pictures.size_px)
     return identity(spec), _scores(ours, real, pictures.n_expected)
 
@@ -105,7 +107,7 @@ def _features(store: Store, network: Inception, keys: Sequence[str]) -> Features
         store,
         extractor,
         keys,
-        partial(load_picture, store),
+        partial(find_picture, store),
         partial(_extract, network),
         "features (Inception)",
     )

@@ -18,7 +18,7 @@ from datatools.ocr import OcrEngine, TextLine
 from eval.identity import canonical_json, identity
 from eval.store import Store
 
-__all__ = ["lines_from_json", "load_picture", "read_pictures", "register_reader"]
+__all__ = ["find_picture", "lines_from_json", "load_picture", "read_pictures", "register_reader"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -76,6 +76,17 @@ def load_picture(store: Store, sha256: str) -> Picture:
     except FileNotFoundError as error:
         raise Rejection("missing", str(error)) from error
     return decode(data)
+
+
+def find_picture(store: Store, sha256: str) -> Picture | None:
+    """A picture of the store, or None where it cannot be had: one that is gone must not cost the others.
+
+    Scores show it: their `n` is below `n_expected` then.
+    """
+    try:
+        return load_picture(store, sha256)
+    except Rejection:
+        return None
 
 
 def lines_from_json(text: str | None) -> list[TextLine]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from eval_fakes import Finder, fill, half, hide, right, small_suite, store_path, wrong
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval import clip_scoring, fidelity_scoring
 from eval.aggregate import score_texts
+from eval.clip_score import ClipScorer
 from eval.counts import count_pictures
+from eval.feature_store import Features
 from eval.metrics import all_metrics, metric_info
 from eval.pair_counts import PairCounts, count_pair, missing_counts
 from eval.panels import count_confusions
@@ -21,7 +26,7 @@ from eval.prompt_scores import em_at_k
 from eval.protocol import Protocol
 from eval.reading import read_pictures
 from eval.scoring import score_again
-from eval.store import open_store
+from eval.store import Store, open_store
 from eval.text_metrics import cer, em, ned, wer, word_prf
 
 WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
@@ -185,6 +190,57 @@ def test_a_picture_that_was_not_read_is_counted_told_and_read_again(
         assert engine.n_read == 6
         assert count_pictures(store, ids, protocol.id).unread == 0
         assert store.rows("SELECT value FROM scores WHERE metric = 'em_ci'") == [(1.0,)]
+
+
+def test_a_picture_that_is_gone_costs_itself_alone_in_agreement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Same(ClipScorer):
+        def embed_pictures(self, pictures, progress=None, batch_size=32):  # type: ignore[no-untyped-def]
+            return np.array([[1.0, 0.0] for _ in pictures], np.float32)
+
+        def embed_texts(self, texts, batch_size=256):  # type: ignore[no-untyped-def]
+            return np.array([[0.6, 0.8] for _ in texts], np.float32)
+
+    network = torch.nn.Identity()
+    monkeypatch.setattr(clip_scoring, "_open", lambda model: Same("same", network, network, network, 77))
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"a": right})
+        damage(store)
+        [(_, _, scores)] = clip_scoring.score_clip(store, [plan.settings[0].id], ("tiny", "tiny"))
+    # Six pictures, one gone and one no picture: 60 for each of the four others, 0 for these two.
+    assert scores["clip_desc"].value == pytest.approx(60 * 4 / 6)
+    assert (scores["clip_desc"].n, scores["clip_desc"].n_expected) == (4, 6)
+    assert value(scores, "clip_text") == pytest.approx(60 * 4 / 5)
+
+
+def test_a_picture_that_is_gone_is_left_out_of_fidelity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def extract(network: object, pictures: Iterator[object]) -> Features:
+        seen.append(len(list(pictures)))
+        return np.eye(seen[-1], 4, dtype=np.float32)
+
+    monkeypatch.setattr(fidelity_scoring, "extractor_id", lambda network, mode: "eye")
+    monkeypatch.setattr(fidelity_scoring, "_extract", extract)
+    with open_store(store_path(tmp_path), "write") as store:
+        fill(store, {"a": right})
+        keys = [sha256 for (sha256,) in store.rows("SELECT sha256 FROM samples ORDER BY prompt_id")]
+        damage(store)
+        features = fidelity_scoring._features(store, object(), keys)  # type: ignore[arg-type]
+    assert seen == [4]
+    assert len(features) == 4
+
+
+def damage(store: Store) -> None:
+    """One picture goes, another becomes something else."""
+    [(gone,), (spoilt,)] = store.rows(
+        "SELECT sha256 FROM samples WHERE prompt_id IN ('none', 'p1') ORDER BY ALL"
+    )
+    store.picture_path(gone).unlink()
+    store.picture_path(spoilt).write_bytes(b"no picture")
 
 
 def test_confusions_name_what_was_taken_for_what() -> None:
