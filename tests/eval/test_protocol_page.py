@@ -1,0 +1,44 @@
+"""The page that numbers are cited by says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+from datatools.ocr.enlarge import EnlargeSettings
+from eval.fidelity import FID_MIN_PICTURES
+from eval.fidelity_scoring import KID_MIN_PICTURES
+from eval.normalise import Normaliser
+from eval.score_options import ScoreOptions
+from eval.store_schema import SCHEMA_VERSION
+from eval.suite import bundled_suites, load_suite
+
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation-protocol.md").read_text(encoding="utf-8")
+
+
+def test_enlarging_is_what_readers_do() -> None:
+    given = EnlargeSettings()
+    said = (
+        f"by a whole factor, {given.kernel}, until the short side has {given.short_side_px} px, "
+        f"at most {given.max_factor}x"
+    )
+    assert said in PAGE
+
+
+def test_thresholds_are_those_of_the_code() -> None:
+    assert f"Lines below confidence {ScoreOptions().min_confidence} are not counted" in PAGE
+    assert f"FID orders rows only from {FID_MIN_PICTURES:,} pictures on both sides" in PAGE
+    assert f"KID from {KID_MIN_PICTURES}" in PAGE
+    assert f"schema version {SCHEMA_VERSION}" in PAGE
+
+
+def test_every_normaliser_has_its_row() -> None:
+    section = PAGE.split("## Normalisers")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == list(get_args(Normaliser))
+
+
+def test_suites_have_the_sizes_of_their_files() -> None:
+    for name in bundled_suites():
+        suite = load_suite(name)
+        assert f"| `{name}` | {len(suite.prompts):,} x {suite.images_per_prompt} |" in PAGE
