@@ -179,14 +179,23 @@ def query_catalog(path: str | Path, sql: str) -> pa.Table:
     safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
     try:
         with duckdb.connect(str(path), read_only=True, config=safe) as db:
-            return db.sql(sql).to_arrow_table()
+            found = db.sql(sql)
+            if found is None:  # nothing but blanks or remarks, or a statement without rows
+                raise InputError("the query asks for no rows", "Write a SELECT.")
+            return found.to_arrow_table()
     except duckdb.Error as error:
         raise InputError(f"the query cannot be run: {error}") from error
 
 
 def _create(path: Path) -> None:
     """Lay tables and views in a new file and give it its name last: a kill leaves no half catalog."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {path.parent} cannot be made: {error.strerror}",
+            "Choose another place for the catalog.",
+        ) from error
     draft = path.with_name(f".{path.name}.new")
     with _exclusive(draft.with_suffix(".lock")):
         for leftover in (draft, draft.with_name(draft.name + ".wal")):

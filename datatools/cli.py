@@ -16,7 +16,7 @@ from datatools.config import BuildSettings, Speaker
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
 from datatools.decode import CAUSES, Limits
 from datatools.export import ExportFormat, export_catalog
-from datatools.flags import OptionalValues, flags
+from datatools.flags import OptionalValues, count_within, flags
 from datatools.gallery import write_gallery
 from datatools.importing import Sources, import_sidecars, read_sources
 from datatools.listing import csv_lines, jsonl_lines, table_lines
@@ -24,6 +24,7 @@ from datatools.pack import pack_catalog
 from datatools.stats import catalog_stats, draw_stats
 from datatools.summary import tell_imported, tell_report
 from datatools.synth import PROFILES, SynthOptions, make_pictures
+from datatools.synth.options import MAX_PICTURES, SIZES_PX
 from datatools.transcript import TranscriptSettings
 
 __all__ = ["app", "main"]
@@ -92,7 +93,7 @@ class BuildFlags:
             ocr=tuple(self.ocr or _DEFAULTS.ocr),
             speaker=self.speaker,
             transcript=TranscriptSettings(min_confidence=self.min_confidence, characters=self.characters),
-            limits=Limits(max_pixels=self.max_pixels),
+            limits=Limits(max_pixels=count_within("--max-pixels", self.max_pixels)),
             time_limit_s=self.time_limit,
             workers=self.workers,
             runner=self.runner,
@@ -131,8 +132,10 @@ class SynthFlags:
     """Options of synth; what they mean stands at SynthOptions."""
 
     n: int = count_option(SynthOptions().n, "How many pictures.")
-    size: Annotated[int, typer.Option(metavar="PX", help="Width and height.")] = SynthOptions().size_px
-    seed: Annotated[int, typer.Option(help="The same seed makes the same pictures.")] = 0
+    size: Annotated[int, typer.Option(min=SIZES_PX[0], max=SIZES_PX[1], help="Width and height.")] = (
+        SynthOptions().size_px
+    )
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same pictures.")] = 0
     profile: Annotated[str, typer.Option(help=f"Kind of pictures: {', '.join(PROFILES)}.")] = "plain"
     split: Annotated[
         Literal["all", "train", "test-words", "test-fonts", "test"],
@@ -144,7 +147,7 @@ class SynthFlags:
     def options(self) -> SynthOptions:
         """What the maker takes."""
         return SynthOptions(
-            n=self.n,
+            n=count_within("--n", self.n, MAX_PICTURES),
             size_px=self.size,
             seed=self.seed,
             profile=self.profile,
@@ -249,6 +252,7 @@ def export_command(
     shard: int = count_option(1000, "Pictures in a shard of webdataset and huggingface."),
 ) -> None:
     """Write a catalog and its pictures for other tools."""
+    count_within("--shard", shard)
     with open_catalog(catalog) as opened:
         report = export_catalog(opened, out, form, drop_duplicates=drop_duplicates, shard_pictures=shard)
     messages.print(f"{report.n_written} pictures are in {out}", markup=False)
@@ -305,6 +309,7 @@ def gallery_command(
     thumbnail: Annotated[int, typer.Option(min=16, metavar="PX", help="Longest edge of a picture.")] = 256,
 ) -> None:
     """Write one static page to look at a catalog with: boxes, texts, confidence, failures."""
+    count_within("--limit", limit)
     page = out or catalog.with_suffix(".html")
     with open_catalog(catalog) as opened:
         report = write_gallery(opened, page, limit=limit, thumbnail_px=thumbnail)

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, get_type_hints
 
 from typer.core import TyperCommand
 
-__all__ = ["OptionalValues", "flags"]
+from datatools.errors import InputError
+
+__all__ = ["OptionalValues", "count_within", "flags"]
 
 
 def flags(group: type[Any], name: str = "flags") -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -45,6 +47,18 @@ def flags(group: type[Any], name: str = "flags") -> Callable[[Callable[..., None
         return run
 
     return wrap
+
+
+def count_within(option: str, n: int, most: int | None = None) -> int:
+    """A count that an option was given, when it is from 1 to `most`.
+
+    Raises:
+        InputError: it is not; names the option.
+    """
+    if n < 1 or (most is not None and n > most):
+        limit = "at least 1" if most is None else f"from 1 to {most}"
+        raise InputError(f"{option} {n} cannot be used", f"It must be {limit}.")
+    return n
 
 
 class OptionalValues(TyperCommand):

@@ -9,11 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from datatools.errors import InputError, suggest
 from datatools.synth.profiles import PROFILES
 
-__all__ = ["Split", "SynthOptions"]
+__all__ = ["MAX_PICTURES", "SIZES_PX", "Split", "SynthOptions"]
 
 Split = Literal["train", "test-words", "test-fonts", "test"]
 """The half of the words and of the fonts that a picture draws on: `test-words` has held-out words in known
 fonts, `test-fonts` known words in held-out fonts, `test` both held out."""
+
+
+SIZES_PX = (32, 2048)
+"""Smallest and largest picture: below, letters have no room; no model here is as large as the other."""
+
+MAX_PICTURES = 100_000_000
 
 
 class SynthOptions(BaseModel):
@@ -21,10 +27,10 @@ class SynthOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    n: int = Field(default=400, ge=1, le=100_000_000)
+    n: int = Field(default=400, ge=1, le=MAX_PICTURES)
     """How many pictures."""
 
-    size_px: int = Field(default=128, ge=32, le=2048)
+    size_px: int = Field(default=128, ge=SIZES_PX[0], le=SIZES_PX[1])
     """Width and height of a picture."""
 
     seed: int = Field(default=0, ge=0)
