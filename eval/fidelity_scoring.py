@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +99,22 @@ def _pictures(store: Store, setting_id: str) -> _Pictures:
     )
     done = [row for row in rows if row[3] == "done"]
     sizes = {min(width, height) for _, width, height, _ in done}
-    return _Pictures([row[0] for row in done], len(rows), sizes.pop() if len(sizes) == 1 else None)
+    [(reference,)] = store.rows("SELECT reference FROM settings WHERE setting_id = ?", [setting_id])
+    size_px = sizes.pop() if len(sizes) == 1 else None
+    return _Pictures([row[0] for row in done], len(rows), size_px, reference)
 
 
-def _features(store: Store, network: Inception, keys: Sequence[str]) -> Features:
-    extractor = extractor_id(network, "clean")
+def _keep_features(store: Store, network: Inception, settings: Iterable[_Pictures]) -> None:
+    """Features of every picture that will be compared, all settings under one bar."""
+    compared = [s.keys for s in settings if s.reference is not None and s.size_px is not None]
     keep_features(
         store,
-        extractor,
-        keys,
+        extractor_id(network, "clean"),
+        list(chain.from_iterable(compared)),
         partial(find_picture, store),
         partial(_extract, network),
         "features (Inception)",
     )
-    return load_features(store, extractor, keys)
 
 
 def _reference_features(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from eval import clip_scoring, fidelity_scoring
 from eval.aggregate import score_texts
 from eval.clip_score import ClipScorer
 from eval.counts import count_pictures
-from eval.feature_store import Features
+from eval.feature_store import Features, load_features
+from eval.inception import Inception
 from eval.metrics import all_metrics, metric_info
 from eval.pair_counts import PairCounts, count_pair, missing_counts
 from eval.panels import count_confusions
@@ -229,9 +230,38 @@ def test_a_picture_that_is_gone_is_left_out_of_fidelity(
         fill(store, {"a": right})
         keys = [sha256 for (sha256,) in store.rows("SELECT sha256 FROM samples ORDER BY prompt_id")]
         damage(store)
-        features = fidelity_scoring._features(store, object(), keys)  # type: ignore[arg-type]
+        pictures = fidelity_scoring._Pictures(keys, len(keys), 32, "a catalog")
+        fidelity_scoring._keep_features(store, object(), [pictures])  # type: ignore[arg-type]
+        features = load_features(store, "eye", keys)
     assert seen == [4]
     assert len(features) == 4
+
+
+def test_the_pictures_of_all_settings_are_one_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+
+    def keep(store: Store, extractor: str, keys: Sequence[str], *rest: object) -> None:
+        titles.append(f"{rest[-1]}: {len(keys)}")
+
+    class Network(Inception):
+        digest = "none"
+
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+
+    monkeypatch.setattr(fidelity_scoring, "open_inception", Network)
+    monkeypatch.setattr(fidelity_scoring, "keep_features", keep)
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"a": right, "b": wrong, "not compared": half})
+        ids = [setting.id for setting in plan.settings]
+        store.execute(
+            """UPDATE settings SET reference = '{"catalog": "no.duckdb"}' WHERE label <> 'not compared'"""
+        )
+        scores = {key: found for key, _, found in fidelity_scoring.score_fidelity(store, ids)}
+    assert titles == ["features (Inception): 12"]
+    assert [str(scores[key]["kid"].reason).split(".")[0] for key in ids] == ["there is no catalog no"] * 2 + [
+        "no reference pictures: give --reference CATALOG"
+    ]
 
 
 def damage(store: Store) -> None:
