@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from datatools.decode import CAUSES, Limits
 from datatools.errors import InputError, suggest
+from datatools.machine import available_cpus
 from datatools.transcript import TranscriptSettings
 
 __all__ = ["BuildSettings", "Speaker"]
@@ -31,7 +31,7 @@ class BuildSettings:
     """What a picture may cost before it is decoded."""
     time_limit_s: float = 60.0
     """Seconds one picture may take, decoding and reading together."""
-    workers: int = os.cpu_count() or 1
+    workers: int = field(default_factory=available_cpus)
     """Processes that read."""
     runner: Literal["local", "ray"] = "local"
     """Where workers run: processes of this machine, or actors of a Ray cluster."""
