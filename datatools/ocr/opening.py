@@ -34,6 +34,8 @@ def open_engine(name: str, **settings: Any) -> OcrEngine:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(f"settings of the reader '{name}' cannot be used: {faults}") from error
+    except (ImportError, OSError) as error:  # a package, or a system library that one of them links to
+        raise InputError(f"the reader '{name}' cannot be opened: {error}", _REMEDIES[name]) from error
 
 
 # Imports wait until a reader is asked for: easyocr alone brings torch, seconds that others need not pay.
@@ -61,3 +63,13 @@ ENGINES: dict[str, Callable[[dict[str, Any]], OcrEngine]] = {
     "tesseract": _tesseract,
 }
 """Every reader by name, in order of preference."""
+
+# OpenCV's usual wheel links to the window system's libGL, which servers and containers lack.
+_NO_LIBGL = (
+    "if it names libGL, install the package libgl1 or put opencv-python-headless in opencv-python's place"
+)
+_REMEDIES = {
+    "rapidocr": f"pip install --force-reinstall rapidocr onnxruntime; {_NO_LIBGL}.",
+    "easyocr": f"pip install --force-reinstall easyocr; {_NO_LIBGL}.",
+    "tesseract": "Install the program tesseract again (package tesseract-ocr).",
+}

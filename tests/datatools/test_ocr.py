@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,21 @@ def test_unknown_readers_and_settings_are_user_errors() -> None:
         open_engine("rapidocrr")
     with pytest.raises(InputError, match="canvas"):
         open_engine("rapidocr", canvas=3)
+
+
+def test_a_library_that_does_not_load_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = "libGL.so.1: cannot open shared object file: No such file or directory"
+
+    class NoOpenCv:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "rapidocr":
+                raise ImportError(lost)
+
+    monkeypatch.delitem(sys.modules, "rapidocr", raising=False)
+    weights = {"Det": Path(__file__), "Rec": Path(__file__)}
+    monkeypatch.setattr("datatools.ocr.rapidocr._find_weights", lambda: weights)
+    monkeypatch.setattr(sys, "meta_path", [NoOpenCv(), *sys.meta_path])
+    with pytest.raises(InputError, match=r"'rapidocr' cannot be opened: libGL\.so\.1") as caught:
+        open_engine("rapidocr")
+    assert caught.value.remedy is not None
+    assert "libgl1" in caught.value.remedy
