@@ -113,10 +113,13 @@ def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: 
     report = BuildReport(n_found=len(listing.images) + len(listing.unnamed))
     try:
         recorder.commit_refused([(image, "bad_name", reason) for image, reason in listing.unnamed])
+        was_cut_short = catalog.info("speaking") == "begun"  # killed before _respeak was through
+        if not was_cut_short:
+            catalog.set_info("speaking", "begun")
         texts_changed = sync_texts(catalog, listing, overrule=settings.overwrite_txt)
         plan = make_plan(catalog, listing, readers, settings)
         report.n_unchanged = plan.n_unchanged
-        _respeak(recorder, texts_changed)
+        _respeak(recorder, texts_changed, everything=was_cut_short)
         _read(recorder, plan, settings, runner, report)
         recorder.remove(plan.vanished)
         report.n_removed = plan.vanished.num_rows
@@ -157,15 +160,17 @@ def _program() -> str:
         return "txtdiff, not installed"
 
 
-def _respeak(recorder: Recorder, texts_changed: Sequence[str]) -> None:
-    """Derive again what depends on a .txt that changed, or everything when the rule has changed."""
+def _respeak(recorder: Recorder, texts_changed: Sequence[str], *, everything: bool) -> None:
+    """Derive again what depends on a .txt that changed, or all when the rule has changed or is asked for."""
     rule = rule_to_json(recorder.rule)
     keys = recorder.catalog.arrow("SELECT key FROM store.pictures ORDER BY key")["key"].to_pylist()
-    if recorder.catalog.info("rule") == rule:  # pictures that are new speak when they are committed
+    if recorder.catalog.info("rule") == rule and not everything:
+        # Pictures that are new speak when they are committed.
         keys = sorted(set(keys) & set(texts_changed))
     for i in range(0, len(keys), 10_000):
         recorder.respeak(keys[i : i + 10_000])
     recorder.catalog.set_info("rule", rule)
+    recorder.catalog.set_info("speaking", "done")
 
 
 def _read(

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 from small_reader import draw
-from test_build import build, content, rows
+from test_build import build, content, rows, texts
 
 import datatools.catalog
 from datatools.catalog import open_catalog
@@ -151,3 +151,16 @@ def test_a_batch_that_finds_the_disk_full_is_not_tried_again(
             build(source, tmp_path / "c.duckdb")
         assert failing.n_failed == 1
     assert build(source, tmp_path / "c.duckdb").n_read == 8
+
+
+def test_a_kill_before_new_texts_speak_is_made_good_by_the_next_build(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(source, tmp_path / "c.duckdb")
+    (source / "3.txt").write_text("given")
+    with monkeypatch.context() as patched:
+        patched.setattr(Recorder, "respeak", lambda *_: (_ for _ in ()).throw(SystemError("killed")))
+        with pytest.raises(SystemError, match="killed"):
+            build(source, tmp_path / "c.duckdb")
+    build(source, tmp_path / "c.duckdb")
+    assert texts(tmp_path / "c.duckdb")["3.png"] == "given"
