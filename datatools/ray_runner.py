@@ -90,8 +90,10 @@ class RayRunner:
             done, _ = self._ray.wait(list(self._busy), timeout=patience_s)
             for ref in done:
                 yield from self._collect(ref, again)
-            now = time.monotonic()
-            for ref in [ref for ref, work in self._busy.items() if now >= work.deadline]:
+            # What is done is collected next, however late: committing outcomes may have taken long.
+            done, _ = self._ray.wait(list(self._busy), num_returns=len(self._busy), timeout=0)
+            late = [ref for ref, work in self._busy.items() if time.monotonic() >= work.deadline]
+            for ref in set(late) - set(done):
                 work = self._busy.pop(ref)
                 self._ray.kill(work.actor)
                 yield from self._give_up(work, again, "timeout", f"more than {self._time_limit_s:g} s")

@@ -1,7 +1,7 @@
 """Tasks spread over processes that may die, hang or be killed, without losing a task.
 
-A chunk whose worker dies or runs out of time is tried again picture by picture in a fresh worker; a
-picture that does it alone is `crashed` or `timeout`. Workers leave interruption to the parent, and end when
+A chunk whose worker dies or runs out of time is tried again picture by picture, in whichever worker is free;
+a picture that does it alone is `crashed` or `timeout`. Workers leave interruption to the parent, and end when
 the parent is gone.
 """
 
@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+from datatools.console import messages
 from datatools.decode import Cause
 from datatools.errors import InputError
 from datatools.worker import (
@@ -112,7 +113,8 @@ class LocalRunner:
             for worker in busy:
                 if worker.pipe in ready:
                     yield from self._collect(worker, again)
-                elif time.monotonic() >= worker.deadline:
+                elif time.monotonic() >= worker.deadline and not worker.pipe.poll():
+                    # And nothing has come while outcomes were committed, which may take long.
                     yield from self._replace(worker, again, "timeout")
 
     def stop(self) -> None:
@@ -175,6 +177,9 @@ class LocalRunner:
             if not self._workers:
                 raise InputError(f"the readers cannot be opened: exit status {status}")
             self._n_workers = len(self._workers)
+            messages.print(
+                f"a reader did not open (exit status {status}): going on with {self._n_workers} workers"
+            )
             again.append(worker.chunk)
         elif len(worker.chunk) > 1:
             again.extend((task,) for task in worker.chunk)
