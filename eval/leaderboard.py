@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from datatools.console import messages, plain
 from eval.board import Board, BoardRow, MetricInfo, Score
 from eval.board_calibration import calibrated_row, ceiling_counts, load_calibrations
 from eval.board_samples import load_samples
@@ -42,6 +43,7 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     }
     calibrations = load_calibrations(store, sorted(protocols))
     rows = _rows(store, settings, frames)
+    _tell_unscored(settings, rows)
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
     main = ordered[0].protocol_id if ordered else None
@@ -77,12 +79,26 @@ def _rows(
     for setting_id, label, spec, suite_id in settings:
         for protocol_id in sorted(protocol for known, protocol in frames if known == setting_id):
             seconds, n_evaluations, n_done, n_expected, smallest, largest = costs[setting_id]
-            numbers = scores[setting_id, protocol_id]
+            numbers = scores.get((setting_id, protocol_id))
+            if numbers is None:  # killed between counting and scoring
+                continue
             row = BoardRow(setting_id, label, json.loads(spec), numbers, None, "", protocol_id)
             cost = {"seconds_per_picture": seconds, "n_evaluations": n_evaluations}
             about = {"suite_id": suite_id, "size_px": smallest if smallest == largest else None}
             rows.append(replace(row, **cost, **about, n_pictures=(n_done, n_expected)))
     return rows
+
+
+def _tell_unscored(settings: Sequence[tuple[Any, ...]], rows: Sequence[BoardRow]) -> None:
+    """Name the settings that have no row: a run that was killed has not come to them."""
+    shown = {row.setting_id for row in rows}
+    missing = ", ".join(label for setting_id, label, *_ in settings if setting_id not in shown)
+    if missing and rows:
+        messages.print(
+            plain(f"left out, as they are not scored yet (run the same command again): {missing}"),
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _scores(store: Store) -> dict[tuple[str, str], dict[str, Score]]:

@@ -17,7 +17,7 @@ from eval.score_options import ScoreOptions
 from eval.store import Store
 from eval.text_scoring import count_texts
 
-__all__ = ["read_and_score", "score_again"]
+__all__ = ["read_and_score", "replace_scores", "score_again"]
 
 
 def read_and_score(
@@ -28,9 +28,9 @@ def read_and_score(
     protocol = Protocol(reader_id, options.min_confidence, options.normaliser)
     score_again(store, setting_ids, protocol)
     for setting_id, protocol_id, scores in score_fidelity(store, setting_ids):
-        _replace(store, setting_id, protocol_id, scores)
+        replace_scores(store, setting_id, protocol_id, scores)
     for setting_id, protocol_id, scores in score_clip(store, setting_ids, options.clip):
-        _replace(store, setting_id, protocol_id, scores)
+        replace_scores(store, setting_id, protocol_id, scores)
     return protocol
 
 
@@ -50,10 +50,11 @@ def _keep(store: Store, setting_id: str, protocol_id: str, scores: Mapping[str, 
     store.write("scores", rows)
 
 
-def _replace(store: Store, setting_id: str, protocol_id: str, scores: Mapping[str, Score]) -> None:
+def replace_scores(store: Store, setting_id: str, protocol_id: str, scores: Mapping[str, Score]) -> None:
     """Keep scores that follow from the pictures alone: there is one of each, under its newest protocol."""
-    store.execute(
-        "DELETE FROM scores WHERE setting_id = ? AND metric IN (SELECT unnest(?))",
-        [setting_id, list(scores)],
-    )
-    _keep(store, setting_id, protocol_id, scores)
+    with store.transaction():
+        _keep(store, setting_id, protocol_id, scores)
+        store.execute(
+            "DELETE FROM scores WHERE setting_id = ? AND metric IN (SELECT unnest(?)) AND protocol_id <> ?",
+            [setting_id, list(scores), protocol_id],
+        )

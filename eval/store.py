@@ -6,7 +6,8 @@ One process writes. Every batch is committed as it is made, so killing a run los
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -62,16 +63,19 @@ class Store:
 
     def frame(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """The answer to a query as a pandas frame. Values go into `params`, never into the text."""
-        return self._connection.execute(sql, params or None).df()
+        with _interruptible():
+            return self._connection.execute(sql, params or None).df()
 
     def arrow(self, sql: str) -> pa.Table:
         """The answer to one SELECT as an Arrow table."""
-        relation = self._connection.sql(sql)
-        return relation.to_arrow_table() if relation is not None else pa.table({})
+        with _interruptible():
+            relation = self._connection.sql(sql)
+            return relation.to_arrow_table() if relation is not None else pa.table({})
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as tuples."""
-        return self._connection.execute(sql, list(params) or None).fetchall()
+        with _interruptible():
+            return self._connection.execute(sql, list(params) or None).fetchall()
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows, all with the same columns, in one transaction; an existing key is replaced."""
@@ -82,13 +86,26 @@ class Store:
         """`write` for an Arrow table."""
         view = self._connection.register("incoming", rows)
         try:
-            view.execute(f'INSERT OR REPLACE INTO "{table}" BY NAME SELECT * FROM incoming')
+            with _interruptible():
+                view.execute(f'INSERT OR REPLACE INTO "{table}" BY NAME SELECT * FROM incoming')
         finally:
             self._connection.unregister("incoming")
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         """Run a statement that answers nothing."""
-        self._connection.execute(sql, list(params) or None)
+        with _interruptible():
+            self._connection.execute(sql, list(params) or None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is written while the block runs is kept as a whole, or not at all when it raises."""
+        self._connection.begin()
+        try:
+            yield
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
 
     def add_picture(self, picture: Picture) -> str:
         """Keep a picture, (H, W, 3) uint8, as PNG; returns the sha256 of the file, which is its name."""
@@ -97,7 +114,8 @@ class Store:
         data = buffer.getvalue()
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.picture_path(sha256)
-        if not path.exists():
+        # One that lost bits since it was made must not stand in for what was just made again.
+        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             write_bytes_atomic(path, data)
         return sha256
 
@@ -159,6 +177,17 @@ def _explain(path: Path, message: str) -> tuple[str, str]:
     if "not a valid DuckDB" in message:
         return f"{path} is not a DuckDB file", "Give the store that txtdiff-eval run or score wrote."
     return f"{path} cannot be opened: {message}", "Check the path and its permissions."
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """DuckDB 2 turns a KeyboardInterrupt inside a query into a RuntimeError; commands expect the former."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "Query interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _as_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -1,0 +1,55 @@
+"""The store keeps its promises when files are damaged and when it is interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from eval_fakes import fill, hide, right, store_path, wrong
+
+from eval.board import Score
+from eval.leaderboard import load_board
+from eval.scoring import replace_scores
+from eval.store import open_store
+
+
+def test_a_corrupt_picture_is_written_again(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        sha256 = store.add_picture(hide("sign"))
+        path = store.picture_path(sha256)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + b"x")
+        assert store.add_picture(hide("sign")) == sha256
+        assert path.read_bytes() == whole
+
+
+def test_scores_are_replaced_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"right": right})
+        [setting] = plan.settings
+        replace_scores(store, setting.id, "old", {"kid": Score(1.0)})
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(store, "execute", interrupt)
+            patch.setattr(store, "write", interrupt)
+            replace_scores(store, setting.id, "new", {"kid": Score(2.0)})
+        assert load_board(store).rows[0].scores["kid"].value == 1
+        replace_scores(store, setting.id, "new", {"kid": Score(3.0)})
+        replace_scores(store, setting.id, "new", {"kid": Score(4.0)})
+        assert store.rows("SELECT protocol_id, value FROM scores WHERE metric = 'kid'") == [("new", 4.0)]
+
+
+def interrupt(*args: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_board_leaves_out_what_was_not_scored_yet_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"right": right, "killed": wrong})
+        store.execute("DELETE FROM scores WHERE setting_id = ?", [plan.settings[1].id])
+        capsys.readouterr()
+        assert [row.label for row in load_board(store).rows] == ["right"]
+        assert "killed" in capsys.readouterr().err
