@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
 from eval.statistics import Floats, holm, mcnemar_midp, sign_flip_p
 
@@ -69,9 +68,3 @@ def _letter(number: int) -> str:
     # After z come A to Z, then letters with a prime: one character more, still one group.
     alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return alphabet[number % 52] + "'" * (number // 52)
-
-
-def prompt_means(values: npt.NDArray[np.float64], prompts: npt.NDArray[np.int64], n_prompts: int) -> Floats:
-    """Mean of each prompt's numbers, (n_prompts,)."""
-    counts = np.bincount(prompts, minlength=n_prompts)
-    return np.bincount(prompts, weights=values, minlength=n_prompts) / np.maximum(counts, 1)
