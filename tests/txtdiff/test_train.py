@@ -28,6 +28,7 @@ from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
 from txtdiff.training.distributed import Ranks
 from txtdiff.training.metrics import add_grad_norm, add_losses, averages_of, new_totals
 from txtdiff.training.start import start_or_resume
+from txtdiff.training.state import load_state
 from txtdiff.training.trainer import train
 from txtdiff.training.weights import load_network
 
@@ -205,6 +206,16 @@ def test_pictures_that_overflow_fp16_are_left_out_of_its_means() -> None:
     assert averages_of(totals) == {"loss": 2, "mse": 2, "loss_q0": 1, "loss_q3": 3}
     add_grad_norm(totals, torch.tensor(math.inf), overflow="counted")
     assert not totals.isfinite().all()
+
+
+def test_fp16_may_be_switched_on_when_a_run_goes_on(catalog: Path, unbroken: Path) -> None:
+    """The checkpoint of a run without a loss scale holds none to go on from: the new one begins anew."""
+    config = tiny_config(catalog)
+    state = start_or_resume(config, unbroken, torch.device("cpu"), Ranks())
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    load_state(state, unbroken / "step-48")
+    assert state.images == 48
+    assert state.scaler.get_scale() == 1024.0
 
 
 def test_a_new_run_may_start_from_averages(catalog: Path, unbroken: Path, tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
         state.images = int(facts["images"])
         state.averages.count = int(facts["averaging_count"])
         state.totals.copy_(torch.tensor(facts["totals"], dtype=torch.float64))
-        state.scaler.load_state_dict(facts["grad_scaler"])
+        if facts["grad_scaler"]:  # empty when the run so far was not in fp16: the scaler then begins anew
+            state.scaler.load_state_dict(facts["grad_scaler"])
         state.failures = Counter({str(cause): int(n) for cause, n in facts["failures"].items()})
         state.started_from = facts["started_from"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
