@@ -39,7 +39,7 @@ def imported_modules(tree: ast.Module) -> set[str]:
 
 
 def named_modules(tree: ast.Module) -> set[str]:
-    """Names in strings of a module that uses importlib, so finds others by name; elsewhere they prove nothing."""
+    """Names in strings, for modules that find others by name with importlib; elsewhere they prove nothing."""
     if "importlib" not in imported_modules(tree):
         return set()
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
