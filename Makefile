@@ -17,7 +17,7 @@ export UV_DEFAULT_INDEX := $(pip_index)
 endif
 endif
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test bench soak lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -44,6 +44,12 @@ demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small sc
 
 test: $(STAMP)-test  ## the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(STAMP)-test  ## measure, half an hour and more: benchmarks/RESULTS.md (ONLY=NAME: one alone)
+	@$(BIN)/python benchmarks/run.py bench $(ONLY:%=--only %)
+
+soak: $(STAMP)-test  ## kills, hostile pictures and odd input at length: benchmarks/RESULTS.md (ONLY=NAME: one alone)
+	@$(BIN)/python benchmarks/run.py soak $(ONLY:%=--only %)
 
 lint: $(STAMP)-test  ## format, lint, types, import arrows
 	$(BIN)/ruff format --check .

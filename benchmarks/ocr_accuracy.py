@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Annotated
 
 import typer
+from harness import table
 from ocr_pictures import Mistakes, error_rate, mistakes, pictures_with_text, recall
 
 from datatools.console import progress
@@ -39,13 +40,11 @@ def main(
         for group in groups(size_px, picture):
             members[group].append(i)
     print("CER % / words found %, with 95 % intervals over pictures\n")
-    print("| pictures | n | " + " | ".join(reader) + " |\n|" + "---|" * (len(reader) + 2))
-    for group in sorted(members):
-        cells = []
-        for name in reader:
-            alike = [found[name][i] for i in members[group]]
-            cells.append(f"{error_rate(alike)} / {recall(alike)}")
-        print(f"| {group} | {len(members[group])} | " + " | ".join(cells) + " |")
+    rows = []
+    for group, indices in sorted(members.items()):
+        alike = [[found[name][i] for i in indices] for name in reader]
+        rows.append([group, len(indices), *(f"{error_rate(each)} / {recall(each)}" for each in alike)])
+    print(table(["pictures", "n", *reader], rows))
 
 
 def groups(size_px: int, picture: SynthPicture) -> list[str]:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from typing import Annotated, Any
 
 import typer
+from harness import table
 from ocr_pictures import (
     PROFILES,
     Mistakes,
@@ -63,16 +64,16 @@ def main(n_each: Annotated[int, typer.Option(help="Pictures of each size and pro
             advance()
     groups = [(size, profile) for size in SIZES_PX for profile in PROFILES]
     print(f"n = {len(pictures)}, of each size and profile {n_each}; CER % (95 % interval)\n")
-    head = ["enlarged to", *(f"{size} px {profile}" for size, profile in groups), "words found %"]
-    print("| " + " | ".join([*head, f"CER minus that of {REFERENCE}", "CPU ms"]) + " |")
-    print("|" + "---|" * (len(head) + 2))
+    rows = []
     for name in readers:
         by_group: dict[tuple[int, str], list[Mistakes]] = defaultdict(list)
         for (size_px, picture), mistake in zip(pictures, found[name], strict=True):
             by_group[size_px, picture.profile].append(mistake)
         row = [name, *(error_rate(by_group[group]) for group in groups), recall(found[name])]
         row += [paired_difference(found[name], found[REFERENCE]), f"{1000 * cpu_s[name] / len(pictures):.0f}"]
-        print("| " + " | ".join(row) + " |")
+        rows.append(row)
+    columns = [*(f"{size} px {profile}" for size, profile in groups), "words found %"]
+    print(table(["enlarged to", *columns, f"CER minus that of {REFERENCE}", "CPU ms"], rows))
 
 
 if __name__ == "__main__":
