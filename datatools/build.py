@@ -163,10 +163,12 @@ def _program() -> str:
 def _respeak(recorder: Recorder, texts_changed: Sequence[str], *, everything: bool) -> None:
     """Derive again what depends on a .txt that changed, or all when the rule has changed or is asked for."""
     rule = rule_to_json(recorder.rule)
-    keys = recorder.catalog.arrow("SELECT key FROM store.pictures ORDER BY key")["key"].to_pylist()
-    if recorder.catalog.info("rule") == rule and not everything:
-        # Pictures that are new speak when they are committed.
-        keys = sorted(set(keys) & set(texts_changed))
+    everything = everything or recorder.catalog.info("rule") != rule
+    # Pictures that are new speak when they are committed.
+    wanted = "true" if everything else "key IN (SELECT unnest($changed::VARCHAR[]))"
+    params = {} if everything else {"changed": list(texts_changed)}
+    sql = f"SELECT key FROM store.pictures WHERE {wanted} ORDER BY key"
+    keys = recorder.catalog.arrow(sql, params)["key"].to_pylist()
     for i in range(0, len(keys), 10_000):
         recorder.respeak(keys[i : i + 10_000])
     recorder.catalog.set_info("rule", rule)

@@ -133,9 +133,10 @@ def write_texts(
     report = TxtReport()
     folder = _folder(root, target)
     report.shared = _shared_txt(catalog)
+    shared = set(report.shared)
     spoken = "SELECT key, text FROM store.spoken WHERE source != 'given' ORDER BY key"
     for batch in catalog.batches(spoken):
-        rows = [row for row in batch.to_pylist() if row["key"] not in set(report.shared)]
+        rows = [row for row in batch.to_pylist() if row["key"] not in shared]
         _write_batch(catalog, folder, rows, report, overwrite=overwrite)
     return report
 
@@ -147,7 +148,7 @@ def _folder(root: str, target: Literal["beside"] | Path) -> Path:
 def _claims(listing: Listing) -> Iterator[tuple[ImageRef, list[str]]]:
     """Each .txt file with the pictures it would belong to."""
     claims: dict[str, list[str]] = defaultdict(list)
-    for image in listing.images:
+    for image in listing.images if listing.texts else ():
         name = txt_key(image.key)
         if name in listing.texts:
             claims[name].append(image.key)
