@@ -208,6 +208,11 @@ def test_pictures_that_overflow_fp16_are_left_out_of_its_means() -> None:
     assert not totals.isfinite().all()
 
 
+def test_a_run_leaves_the_precision_of_others_alone(catalog: Path, tmp_path: Path) -> None:
+    train(tiny_config(catalog, "run.matmul_precision=medium", "run.images=8"), tmp_path)
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_fp16_may_be_switched_on_when_a_run_goes_on(catalog: Path, unbroken: Path) -> None:
     """The checkpoint of a run without a loss scale holds none to go on from: the new one begins anew."""
     config = tiny_config(catalog)

@@ -67,11 +67,10 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
     if not config.run.images:
         raise InputError("run.images is 0: how long to train is not said", "Give --images, e.g. --images 4k.")
     device_type = pick_device(config.run.device)
-    with join_ranks(device_type) as ranks, _holding(out, ranks):
+    with join_ranks(device_type) as ranks, _holding(out, ranks), _backends(config):
         _check_ranks(config, ranks)
         rows = read_rows(config.data, text="unused" if config.model.text is None else "needed")
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
-        _set_backends(config)
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
             return Outcome("was_finished", state.images, len(rows), state.failures)
@@ -135,10 +134,20 @@ def _forward(state: TrainingState, ranks: Ranks, device: torch.device) -> Callab
     return network
 
 
-def _set_backends(config: RunConfig) -> None:
+@contextmanager
+def _backends(config: RunConfig) -> Iterator[None]:
+    """torch's switches as the run wants them, and back: "medium" left on costs whoever comes after precision,
+    even on a CPU, where one with AMX then multiplies in bf16."""
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic
     torch.set_float32_matmul_precision(config.run.matmul_precision)
-    torch.backends.cudnn.benchmark = config.run.cudnn == "benchmark"
-    torch.backends.cudnn.deterministic = config.run.cudnn == "deterministic"
+    cudnn.benchmark = config.run.cudnn == "benchmark"
+    cudnn.deterministic = config.run.cudnn == "deterministic"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.benchmark, cudnn.deterministic = before[1:]
 
 
 def _check_ranks(config: RunConfig, ranks: Ranks) -> None:
