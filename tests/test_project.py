@@ -39,7 +39,7 @@ def imported_modules(tree: ast.Module) -> set[str]:
 
 
 def wrapped_modules(tree: ast.Module) -> set[str]:
-    """Last parts of dotted imports: torch.utils.tensorboard is tensorboard's own writer under torch's name."""
+    """Last parts of dotted imports: torch.utils.tensorboard is tensorboard under torch's name."""
     return {n.module.split(".")[-1] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module}
 
 

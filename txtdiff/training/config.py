@@ -115,7 +115,7 @@ class RunSettings(Settings):
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where metrics go besides metrics.jsonl; needs the extra `track`."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    """torch.set_float32_matmul_precision: "high" and "medium" use TF32 on GPUs that have it, and "medium" uses
-    bf16 on CPUs with AMX."""
+    """torch.set_float32_matmul_precision: "high" and "medium" use TF32 on GPUs that have it, and
+    "medium" uses bf16 on CPUs with AMX."""
     cudnn: Literal["deterministic", "benchmark"] = "deterministic"
     """"deterministic": a resumed run is bit for bit the unbroken one. "benchmark": faster convolutions."""
