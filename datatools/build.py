@@ -40,6 +40,8 @@ class BuildReport:
     """Same bytes as a catalogued picture: its reading was taken over."""
     n_removed: int = 0
     """Rows whose file is gone."""
+    reading_share: float | None = None
+    """The part of the workers' time that was spent inside readers, 0 to 1; None when nothing was read."""
     failures: dict[str, int] = field(default_factory=dict)
     """Failures that stand in the catalog, by cause, those of earlier builds included."""
     n_given: int = 0
@@ -192,6 +194,7 @@ def _read(
                     committed_at = time.monotonic()
         finally:
             _commit(recorder, batch, report)
+            report.reading_share = runner.usage.reading_share
 
 
 def _commit(recorder: Recorder, batch: list[Outcome], report: BuildReport) -> None:

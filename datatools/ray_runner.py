@@ -12,15 +12,7 @@ from typing import Any
 from datatools.decode import Cause
 from datatools.errors import InputError
 from datatools.runner import START_LIMIT_S, THREAD_LIMITS, Chunk, chunk_limit_s
-from datatools.worker import (
-    Outcome,
-    ReaderIdentity,
-    WorkerSetup,
-    failed,
-    identify,
-    open_readers,
-    read_tasks,
-)
+from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Usage, WorkerSetup, failed
 
 __all__ = ["RayRunner"]
 
@@ -29,15 +21,14 @@ class _Reader:
     """The life of a worker, as an actor."""
 
     def open(self, setup: WorkerSetup) -> list[ReaderIdentity] | InputError:
-        self._limits = setup.limits
         try:
-            self._readers = open_readers(setup)
+            self._reader = ChunkReader(setup)
         except InputError as error:
             return InputError(error.what, error.remedy)
-        return [identify(engine) for engine in self._readers.values()]
+        return self._reader.identities()
 
-    def read(self, chunk: Chunk) -> list[Outcome]:
-        return read_tasks(self._readers, self._limits, chunk)
+    def read(self, chunk: Chunk) -> tuple[list[Outcome], Usage]:
+        return self._reader.read(chunk)
 
 
 @dataclass(slots=True)
@@ -65,6 +56,7 @@ class RayRunner:
         self._setup = setup
         self._n_workers = n_workers
         self._time_limit_s = time_limit_s
+        self.usage = Usage()
         self._ray = _connect(address, n_workers)
         self._idle: list[Any] = []
         self._busy: dict[Any, _Work] = {}
@@ -127,11 +119,12 @@ class RayRunner:
     def _collect(self, ref: Any, again: deque[Chunk]) -> Iterator[list[Outcome]]:
         work = self._busy.pop(ref)
         try:
-            outcomes = self._ray.get(ref)
+            outcomes, usage = self._ray.get(ref)
         except self._ray.exceptions.RayActorError as error:
             yield from self._give_up(work, again, "crashed", str(error).splitlines()[0])
             return
         self._idle.append(work.actor)
+        self.usage.add(usage)
         yield outcomes
 
     def _give_up(

@@ -11,28 +11,21 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from datatools.console import messages
 from datatools.decode import Cause
 from datatools.errors import InputError
-from datatools.worker import (
-    Outcome,
-    ReaderIdentity,
-    Task,
-    WorkerSetup,
-    failed,
-    identify,
-    open_readers,
-    read_tasks,
-)
+from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Task, Usage, WorkerSetup, failed
 
 __all__ = ["START_LIMIT_S", "THREAD_LIMITS", "Chunk", "LocalRunner", "Runner", "chunk_limit_s"]
 
@@ -43,8 +36,14 @@ THREAD_LIMITS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_T
 Chunk = tuple[Task, ...]
 
 
+_CHUNKS_AHEAD = 2  # one in hand and one waiting: workers do not idle while outcomes are committed
+
+
 class Runner(Protocol):
     """Whoever spreads tasks over workers."""
+
+    usage: Usage
+    """Where the time of all workers went so far."""
 
     def start(self) -> list[ReaderIdentity]: ...
 
@@ -62,8 +61,10 @@ def chunk_limit_s(chunk: Chunk, time_limit_s: float) -> float:
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    chunk: Chunk = ()
+    chunks: deque[Chunk] = field(default_factory=deque)
+    """The one in hand, then those that wait."""
     deadline: float = 0.0
+    """When the one in hand should be done."""
     ready: bool = False
 
 
@@ -80,6 +81,7 @@ class LocalRunner:
         self._setup = setup
         self._n_workers = n_workers
         self._time_limit_s = time_limit_s
+        self.usage = Usage()
         self._workers: list[_Worker] = []
 
     def start(self) -> list[ReaderIdentity]:
@@ -105,7 +107,7 @@ class LocalRunner:
         again: deque[Chunk] = deque()
         while True:
             self._hand_out(pending, again)
-            busy = [worker for worker in self._workers if worker.chunk]
+            busy = [worker for worker in self._workers if worker.chunks]
             if not busy:
                 return
             patience_s = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
@@ -127,25 +129,29 @@ class LocalRunner:
         self._workers.clear()
 
     def _hand_out(self, pending: Iterator[Chunk], again: deque[Chunk]) -> None:
-        while True:
-            idle = next((worker for worker in self._workers if not worker.chunk), None)
-            if idle is None and len(self._workers) >= self._n_workers:
-                return
+        while self._can_spawn() or any(len(worker.chunks) < _CHUNKS_AHEAD for worker in self._workers):
             chunk = again.popleft() if again else next(pending, ())
             if not chunk:
                 return
-            if idle is None:
-                idle = self._spawn()
-                self._workers.append(idle)
-            self._give(idle, chunk)
+            worker = min(self._workers, key=lambda worker: len(worker.chunks), default=None)
+            if worker is None or (worker.chunks and self._can_spawn()):
+                worker = self._spawn()
+                self._workers.append(worker)
+            self._give(worker, chunk)
+
+    def _can_spawn(self) -> bool:
+        return len(self._workers) < self._n_workers
 
     def _give(self, worker: _Worker, chunk: Chunk) -> None:
-        worker.chunk = chunk
-        worker.deadline = time.monotonic() + (
-            chunk_limit_s(chunk, self._time_limit_s) if worker.ready else START_LIMIT_S
-        )
+        worker.chunks.append(chunk)
+        if len(worker.chunks) == 1:
+            self._set_clock(worker)
         with suppress(OSError):  # a dead worker is noticed, and replaced, when its answer is awaited
             worker.pipe.send(chunk)
+
+    def _set_clock(self, worker: _Worker) -> None:
+        limit_s = chunk_limit_s(worker.chunks[0], self._time_limit_s) if worker.ready else START_LIMIT_S
+        worker.deadline = time.monotonic() + limit_s
 
     def _collect(self, worker: _Worker, again: deque[Chunk]) -> Iterator[list[Outcome]]:
         try:
@@ -153,12 +159,17 @@ class LocalRunner:
         except (EOFError, OSError):
             yield from self._replace(worker, again, "crashed")
             return
-        if worker.ready:
-            worker.chunk = ()
-            yield answer
-        else:  # its chunk waits in the pipe; the clock starts now
+        was_ready = worker.ready
+        if was_ready:
+            worker.chunks.popleft()
+        else:  # its chunks wait in the pipe
             self._greet(worker, answer)
-            worker.deadline = time.monotonic() + chunk_limit_s(worker.chunk, self._time_limit_s)
+        if worker.chunks:
+            self._set_clock(worker)
+        if was_ready:
+            outcomes, usage = answer
+            self.usage.add(usage)
+            yield outcomes
 
     def _greet(self, worker: _Worker, answer: Any) -> list[ReaderIdentity]:
         if isinstance(answer, InputError):
@@ -180,13 +191,16 @@ class LocalRunner:
             messages.print(
                 f"a reader did not open (exit status {status}): going on with {self._n_workers} workers"
             )
-            again.append(worker.chunk)
-        elif len(worker.chunk) > 1:
-            again.extend((task,) for task in worker.chunk)
+            again.extend(worker.chunks)
+            return
+        chunk = worker.chunks.popleft()
+        again.extend(worker.chunks)  # these only waited
+        if len(chunk) > 1:
+            again.extend((task,) for task in chunk)
         elif cause == "timeout":
-            yield [failed(worker.chunk[0], cause, f"more than {self._time_limit_s:g} s")]
+            yield [failed(chunk[0], cause, f"more than {self._time_limit_s:g} s")]
         else:
-            yield [failed(worker.chunk[0], cause, f"the worker ended with exit status {status}")]
+            yield [failed(chunk[0], cause, f"the worker ended with exit status {status}")]
 
     def _spawn(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
@@ -226,11 +240,22 @@ def _serve(pipe: Connection, setup: WorkerSetup) -> None:
     """The life of a worker: open the readers once, then answer chunks until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        readers = open_readers(setup)
+        reader = ChunkReader(setup)
     except InputError as error:
         pipe.send(InputError(error.what, error.remedy))
         return
-    pipe.send([identify(engine) for engine in readers.values()])
+    pipe.send(reader.identities())
+    chunks: SimpleQueue[Chunk] = SimpleQueue()
+    # Chunks are taken from the pipe at once: two sides that send to each other would wait for ever.
+    threading.Thread(target=_receive, args=(pipe, chunks), daemon=True).start()
+    with suppress(OSError):
+        while chunk := chunks.get():
+            pipe.send(reader.read(chunk))
+
+
+def _receive(pipe: Connection, chunks: SimpleQueue[Chunk]) -> None:
+    """Put chunks into the queue; an empty one says that no more will come."""
     with suppress(EOFError, OSError):
         while True:
-            pipe.send(read_tasks(readers, setup.limits, pipe.recv()))
+            chunks.put(pipe.recv())
+    chunks.put(())

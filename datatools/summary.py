@@ -24,6 +24,8 @@ def tell_report(report: BuildReport, catalog: Path) -> None:
     parts += [f"{report.n_removed} gone"] if report.n_removed else []
     parts += [f"{report.n_given} with a given text"] if report.n_given else []
     _say(f"{', '.join(parts)}. Catalog: {catalog}")
+    if report.reading_share is not None:
+        _say(f"{100 * report.reading_share:.0f} % of the workers' time was spent reading")
     for captions in report.captions:
         _tell_captions(captions)
     if report.txt is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,14 +18,13 @@ from datatools.sources import fetch
 from datatools.transcript import reading_order
 
 __all__ = [
+    "ChunkReader",
     "Outcome",
     "ReaderIdentity",
     "Task",
+    "Usage",
     "WorkerSetup",
     "failed",
-    "identify",
-    "open_readers",
-    "read_tasks",
 ]
 
 _PIXELS_AT_ONCE = 16_000_000  # pictures are handed to a reader in groups of about 48 MB
@@ -85,13 +85,77 @@ class ReaderIdentity:
     """JSON with sorted keys."""
 
 
+@dataclass(slots=True)
+class Usage:
+    """Where the time of workers went."""
+
+    read_s: float = 0.0
+    """Seconds inside the readers."""
+    awake_s: float = 0.0
+    """Seconds from first to last picture: reading, fetching and decoding, and waiting for work."""
+
+    def add(self, other: Usage) -> None:
+        """Sum over workers and chunks."""
+        self.read_s += other.read_s
+        self.awake_s += other.awake_s
+
+    @property
+    def reading_share(self) -> float | None:
+        """The part of their time that workers spent inside the readers, 0 to 1; None before any answer."""
+        return self.read_s / self.awake_s if self.awake_s else None
+
+
+class ChunkReader:
+    """What a worker is, wherever it runs: open readers, and a count of where their time goes.
+
+    Raises:
+        InputError: a reader cannot be opened.
+    """
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self._limits = setup.limits
+        self._readers = {name: _Timed(engine) for name, engine in _open_readers(setup).items()}
+        self._counted_at: float | None = None
+
+    def identities(self) -> list[ReaderIdentity]:
+        """Which readers these are."""
+        return [_identify(timed.engine) for timed in self._readers.values()]
+
+    def read(self, tasks: Sequence[Task]) -> tuple[list[Outcome], Usage]:
+        """One outcome per task, in order, and the time since the last answer. Never raises for a picture."""
+        before = self._counted_at or time.perf_counter()
+        outcomes = _read_tasks(self._readers, self._limits, tasks)
+        self._counted_at = time.perf_counter()
+        read_s = sum(timed.take_s() for timed in self._readers.values())
+        return outcomes, Usage(read_s, self._counted_at - before)
+
+
+class _Timed:
+    """A reader and the seconds spent in it."""
+
+    def __init__(self, engine: OcrEngine) -> None:
+        self.engine = engine
+        self._spent_s = 0.0
+
+    def read(self, pictures: list[np.ndarray]) -> list[list[TextLine]]:
+        started = time.perf_counter()
+        try:
+            return self.engine.read(pictures)
+        finally:
+            self._spent_s += time.perf_counter() - started
+
+    def take_s(self) -> float:
+        """The seconds since this was last asked."""
+        spent_s, self._spent_s = self._spent_s, 0.0
+        return spent_s
+
+
 def failed(task: Task, cause: Cause, detail: str = "") -> Outcome:
     """The outcome of a task that came to nothing."""
     return Outcome(task, cause=cause, detail=detail)
 
 
-def open_readers(setup: WorkerSetup) -> dict[str, OcrEngine]:
-    """The readers of a worker by name."""
+def _open_readers(setup: WorkerSetup) -> dict[str, OcrEngine]:
     if not setup.opener:
         return {name: open_engine(name) for name in setup.engines}
     module, _, function = setup.opener.partition(":")
@@ -99,14 +163,12 @@ def open_readers(setup: WorkerSetup) -> dict[str, OcrEngine]:
     return {name: opener(name) for name in setup.engines}
 
 
-def identify(engine: OcrEngine) -> ReaderIdentity:
-    """The identity of a reader as the catalog keeps it."""
+def _identify(engine: OcrEngine) -> ReaderIdentity:
     settings = json.dumps(dict(engine.settings), sort_keys=True, ensure_ascii=False)
     return ReaderIdentity(engine.name, engine.version, engine.weights_digest, settings)
 
 
-def read_tasks(readers: dict[str, OcrEngine], limits: Limits, tasks: Sequence[Task]) -> list[Outcome]:
-    """Fetch, decode and read pictures; one outcome per task, in order. Never raises for a picture's sake."""
+def _read_tasks(readers: dict[str, _Timed], limits: Limits, tasks: Sequence[Task]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     group: list[tuple[Outcome, np.ndarray]] = []
     n_pixels = 0
@@ -151,7 +213,7 @@ def _fetch(uri: str, max_bytes: int) -> bytes:
         raise Rejection("unreadable", f"{type(error).__name__}: {error}") from error
 
 
-def _read_group(readers: dict[str, OcrEngine], group: list[tuple[Outcome, np.ndarray]]) -> list[Outcome]:
+def _read_group(readers: dict[str, _Timed], group: list[tuple[Outcome, np.ndarray]]) -> list[Outcome]:
     outcomes = [outcome for outcome, _ in group]
     for name, engine in readers.items():
         wanted = [i for i, o in enumerate(outcomes) if o.cause is None and name in o.task.engines]
@@ -170,12 +232,12 @@ def _reader_failed(outcome: Outcome, name: str, error: Exception) -> Outcome:
     return replace(outcome, cause=cause, detail=detail, readings={})
 
 
-def _read(engine: OcrEngine, pictures: list[np.ndarray]) -> list[list[TextLine] | Exception]:
+def _read(engine: _Timed, pictures: list[np.ndarray]) -> list[list[TextLine] | Exception]:
     """Lines per picture. When a batch fails, each picture is tried alone, so that one cannot spoil others."""
     if not pictures:
         return []
     try:
-        return list(engine.read(pictures))
+        return [*engine.read(pictures)]
     except Exception as error:  # a reader is foreign code: whatever it raises belongs to the picture
         if len(pictures) == 1:
             return [error]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,33 @@ def test_going_on_with_fewer_workers_is_said(
         runner.stop()
     assert sorted(outcome.cause is None for outcome in outcomes) == [True] * 4
     assert "going on with 1 workers" in capsys.readouterr().err
+
+
+def test_chunks_and_answers_larger_than_a_pipe_do_not_block_each_other(tmp_path: Path) -> None:
+    [image] = scan(draw(tmp_path / "a.png", "word").parent).images
+    chunk = tuple(Task(replace(image, size_bytes=number), "new", ("small",)) for number in range(4000))
+    assert len(pickle.dumps(chunk)) > 2**17  # and answers are larger still
+    runner = LocalRunner(_SETUP, 1, 20.0)
+    try:
+        runner.start()
+        outcomes = [outcome for done in runner.run([chunk] * 2) for outcome in done]
+    finally:
+        runner.stop()
+    assert len(outcomes) == 8000
+    assert 0.0 < (runner.usage.reading_share or 0.0) < 1.0
+
+
+def test_a_chunk_that_waited_behind_a_crash_is_read(tmp_path: Path) -> None:
+    for number in range(6):
+        draw(tmp_path / f"{number}.png", "!crash" if number == 1 else f"word{number}")
+    images = scan(tmp_path).images
+    chunks = [tuple(Task(image, "new", ("small",)) for image in images[i : i + 2]) for i in (0, 2, 4)]
+    runner = LocalRunner(_SETUP, 1, 20.0)
+    try:
+        runner.start()
+        outcomes = [outcome for done in runner.run(chunks) for outcome in done]
+    finally:
+        runner.stop()
+    causes = {outcome.task.image.key: outcome.cause for outcome in outcomes}
+    assert causes == {f"{n}.png": "crashed" if n == 1 else None for n in range(6)}
+    assert len(outcomes) == 6
