@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,9 @@ from eval.board import Score
 from eval.metrics import TEXT_METRICS, TextMetric
 from eval.normalise import Normaliser
 from eval.prompt_scores import score_prompts
-from eval.statistics import bootstrap_weights, cluster_sums, mean_interval, ratio_interval
+from eval.statistics import Floats, bootstrap_weights, cluster_sums, draws_interval, wilson_of_mean
 
-__all__ = ["score_text_metric", "score_texts"]
+__all__ = ["score_texts"]
 
 _NO_PICTURES = {
     "text": "no prompt of this suite asks for text",
@@ -24,11 +25,11 @@ _NO_PICTURES = {
 
 @dataclass(frozen=True)
 class _Population:
-    """The pictures a metric is over, and the prompt each belongs to."""
+    """The pictures that metrics are over, and the prompt each belongs to."""
 
     frame: pd.DataFrame
     prompts: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float64]
+    n_prompts: int
 
 
 def score_texts(counts: pd.DataFrame, normaliser: Normaliser = "ci") -> dict[str, Score]:
@@ -40,38 +41,56 @@ def score_texts(counts: pd.DataFrame, normaliser: Normaliser = "ci") -> dict[str
     """
     is_empty = counts["txt"].str.strip() == ""
     with_text = counts[~is_empty]
-    populations = {"text": _population(with_text), "empty": _population(counts[is_empty])}
-    scores = {
-        metric.info.id: score_text_metric(metric, populations[metric.population]) for metric in TEXT_METRICS
-    }
+    found = _score_population("text", with_text) | _score_population("empty", counts[is_empty])
+    scores = {metric.info.id: found[metric.info.id] for metric in TEXT_METRICS}
     return scores if with_text.empty else scores | score_prompts(with_text, scores, normaliser)
 
 
-def score_text_metric(metric: TextMetric, population: _Population | None) -> Score:
-    """One metric with its 95 % interval, or the reason why there is none."""
-    if population is None:
-        return Score(None, reason=_NO_PICTURES[metric.population], ranked=False)
-    frame, prompts, weights = population.frame, population.prompts, population.weights
-    n_expected, n = len(frame), int(frame["reading"].notna().sum())
-    above = np.asarray(metric.above(frame), dtype=np.float64)
-    if metric.below is None:
-        interval = mean_interval(above, prompts, weights)
-        value = float(above.mean())
-    else:
-        below = np.asarray(metric.below(frame), dtype=np.float64)
-        if not below.sum():
-            return Score(
-                None, n=n, n_expected=n_expected, reason="nothing to divide by: " + metric.info.description
-            )
-        n_prompts = weights.shape[1]
-        sums = [cluster_sums(column, prompts, n_prompts) for column in (above, below)]
-        value, interval = float(above.sum() / below.sum()), ratio_interval(sums[0], sums[1], weights)
-    low, high = interval if interval is not None else (None, None)
-    return Score(value, low, high, n, n_expected)
-
-
-def _population(frame: pd.DataFrame) -> _Population | None:
+def _score_population(kind: Literal["text", "empty"], frame: pd.DataFrame) -> dict[str, Score]:
+    """Each metric of a population with its 95 % interval, or the reason why there is none."""
+    metrics = [metric for metric in TEXT_METRICS if metric.population == kind]
     if frame.empty:
-        return None
+        return {metric.info.id: Score(None, reason=_NO_PICTURES[kind], ranked=False) for metric in metrics}
     prompts, names = pd.factorize(frame["prompt_id"], sort=True)
-    return _Population(frame, prompts.astype(np.int64), bootstrap_weights(len(names)))
+    population = _Population(frame, prompts.astype(np.int64), len(names))
+    quotients = [_quotient(metric, frame) for metric in metrics]
+    # All resamples of all metrics in one product: a product for each reads the weights once for each.
+    sums = np.stack(
+        [
+            cluster_sums(column, population.prompts, population.n_prompts)
+            for pair in quotients
+            for column in pair
+        ],
+        axis=1,
+    )
+    drawn = bootstrap_weights(population.n_prompts) @ sums
+    return {
+        metric.info.id: _score(metric, population, quotient, drawn[:, 2 * i], drawn[:, 2 * i + 1])
+        for i, (metric, quotient) in enumerate(zip(metrics, quotients, strict=True))
+    }
+
+
+def _quotient(metric: TextMetric, frame: pd.DataFrame) -> tuple[Floats, Floats]:
+    above = np.asarray(metric.above(frame), dtype=np.float64)
+    below = np.ones(len(frame)) if metric.below is None else np.asarray(metric.below(frame), dtype=np.float64)
+    return above, below
+
+
+def _score(
+    metric: TextMetric,
+    population: _Population,
+    quotient: tuple[Floats, Floats],
+    drawn_above: Floats,
+    drawn_below: Floats,
+) -> Score:
+    frame, (above, below) = population.frame, quotient
+    n_expected, n = len(frame), int(frame["reading"].notna().sum())
+    if not below.sum():
+        reason = "nothing to divide by: " + metric.info.description
+        return Score(None, n=n, n_expected=n_expected, reason=reason)
+    interval = wilson_of_mean(above, population.n_prompts) if metric.below is None else None
+    if interval is None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            interval = draws_interval(drawn_above / drawn_below)
+    low, high = interval if interval is not None else (None, None)
+    return Score(float(above.sum() / below.sum()), low, high, n, n_expected)

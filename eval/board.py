@@ -108,7 +108,7 @@ class Board:
     """Everything a report shows, in the order it shows it (best row first).
 
     `samples` are a deterministic choice of prompts, the same for every row, so that rows can be laid side by
-    side; scores are over all pictures. `counts`: expected, done, no_text, failed.
+    side; scores are over all pictures. `counts`: expected, done, no_text, failed, unread.
     """
 
     rows: list[BoardRow]

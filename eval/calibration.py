@@ -47,7 +47,7 @@ def calibrated_scores(counts: pd.DataFrame, calibration: Calibration) -> dict[st
         return dict.fromkeys(CALIBRATED_METRICS, missing)
     means = np.stack([column.loc[common].to_numpy(float) for column in (em, se, fp)], axis=1)
     draws = bootstrap_weights(len(common)) @ means / len(common)
-    n = int(counts["prompt_id"].isin(common).sum())
+    n = _n_read(counts[counts["prompt_id"].isin(common)])
     return {
         "em_rel": _relative(means.mean(axis=0), draws, n),
         "em_star": _corrected(means.mean(axis=0), draws, n),
@@ -59,18 +59,22 @@ def _prompt_means(frame: pd.DataFrame) -> pd.Series[float]:
     return frame[frame["n_target"] > 0].groupby("prompt_id", sort=True)["em_ci"].mean()
 
 
-def _relative(means: Floats, draws: Floats, n: int) -> Score:
+def _n_read(counts: pd.DataFrame) -> tuple[int, int]:
+    """How many pictures were read, of how many."""
+    return int(counts["reading"].notna().sum()), len(counts)
+
+
+def _relative(means: Floats, draws: Floats, n: tuple[int, int]) -> Score:
     if means[1] == 0:
-        return Score(
-            None, n=n, n_expected=n, reason="the reader reads none of the typeset texts", ranked=False
-        )
+        reason = "the reader reads none of the typeset texts"
+        return Score(None, n=n[0], n_expected=n[1], reason=reason, ranked=False)
     return _with_interval(means[0] / means[1], draws[:, 0] / np.maximum(draws[:, 1], 1e-9), n)
 
 
-def _corrected(means: Floats, draws: Floats, n: int) -> Score:
+def _corrected(means: Floats, draws: Floats, n: tuple[int, int]) -> Score:
     if means[1] - means[2] < _MIN_RANGE:
         reason = f"ceiling {means[1]:.2f} and floor {means[2]:.2f} of the reader are too close"
-        return Score(None, n=n, n_expected=n, reason=reason, ranked=False)
+        return Score(None, n=n[0], n_expected=n[1], reason=reason, ranked=False)
     value = (means[0] - means[2]) / (means[1] - means[2])
     resampled = (draws[:, 0] - draws[:, 2]) / np.maximum(draws[:, 1] - draws[:, 2], 1e-9)
     return _with_interval(float(np.clip(value, 0, 1)), np.clip(resampled, 0, 1), n)
@@ -85,12 +89,11 @@ def _certified(counts: pd.DataFrame, prompts: pd.Index) -> Score:
     values = chosen["em_ci"].to_numpy(float)
     interval = mean_interval(values, codes.astype(np.int64), bootstrap_weights(len(names)))
     low, high = interval if interval is not None else (None, None)
-    n_read = int(chosen["reading"].notna().sum())
-    return Score(float(values.mean()), low, high, n_read, len(chosen))
+    return Score(float(values.mean()), low, high, *_n_read(chosen))
 
 
-def _with_interval(value: float, draws: Floats, n: int) -> Score:
+def _with_interval(value: float, draws: Floats, n: tuple[int, int]) -> Score:
     low, high = np.quantile(draws, [0.025, 0.975])
     if low == high:
-        return Score(float(value), n=n, n_expected=n)
-    return Score(float(value), float(low), float(high), n, n)
+        return Score(float(value), n=n[0], n_expected=n[1])
+    return Score(float(value), float(low), float(high), *n)

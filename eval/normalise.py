@@ -19,6 +19,8 @@ __all__ = ["NORMALISERS", "Normaliser", "flat", "graphemes", "lines_of", "normal
 Normaliser = Literal["strict", "ci", "alnum", "nospace", "confusable"]
 NORMALISERS: tuple[Normaliser, ...] = get_args(Normaliser)
 
+# What most texts look like: nothing that `strict` would change.
+_CLEAN = regex.compile(r"[!-~]++(?:[ \n][!-~]++)*+")
 _LINE_END = regex.compile(r"\r\n|[\r\u2028\u2029\x85]")
 _BLANKS = regex.compile(r"[^\S\n]+")
 _AROUND_LINE_END = regex.compile(r" *\n+ *")
@@ -71,7 +73,8 @@ def flat(text: str, normaliser: Normaliser = "ci") -> str:
 
 def lines_of(text: str, normaliser: Normaliser = "ci") -> list[str]:
     """The normalised lines that hold any text, top to bottom."""
-    return [line for line in (normalise(line, normaliser) for line in _lines(text)) if line]
+    lines = _lines(text) if not _CLEAN.fullmatch(text) else text.split("\n")
+    return [line for line in (normalise(line, normaliser) for line in lines) if line]
 
 
 def words(text: str, normaliser: Normaliser = "ci") -> list[str]:
@@ -94,6 +97,8 @@ def _lines(text: str) -> list[str]:
 
 
 def _strict(text: str) -> str:
+    if _CLEAN.fullmatch(text):
+        return text
     text = _LINE_END.sub("\n", unicodedata.normalize("NFC", text))
     text = _AROUND_LINE_END.sub("\n", _BLANKS.sub(" ", text))
     return text.strip()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 from scipy.optimize import linear_sum_assignment
 
 from eval.normalise import Normaliser, flat, graphemes, lines_of, normalise
-from eval.text_metrics import edits, overlap, trigram_sim
+from eval.text_metrics import shared, shared_share, trigrams
 
 __all__ = ["PairCounts", "count_pair", "missing_counts"]
 
@@ -47,33 +50,61 @@ class PairCounts(NamedTuple):
     trigram_sim: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text taken apart under a normaliser. Targets come back with every setting, and many readings do."""
+
+    flat: str | Sequence[str]
+    """Grapheme clusters, lines joined by spaces."""
+    words: Sequence[str]
+    lines: Sequence[str]
+    characters: Counter[str]
+    words_counted: Counter[str]
+    lines_counted: Counter[str]
+    trigrams: Counter[tuple[str, ...]]
+
+
+@lru_cache(maxsize=1 << 15)
+def _take_apart(text: str, normaliser: Normaliser) -> _Text:
+    joined = flat(text, normaliser)
+    words, lines = joined.split(), lines_of(text, normaliser)
+    characters = graphemes(joined)
+    return _Text(
+        characters,
+        words,
+        lines,
+        Counter(graphemes("".join(words))),
+        Counter(words),
+        Counter(lines),
+        trigrams(characters),
+    )
+
+
 @lru_cache(maxsize=1 << 16)
 def count_pair(target: str, reading: str, normaliser: Normaliser = "ci") -> PairCounts:
     """Everything the text metrics need to know of one reading."""
-    n_edits, n_target, n_reading = edits(target, reading, normaliser)
-    t_words, h_words = flat(target, normaliser).split(), flat(reading, normaliser).split()
-    t_lines, h_lines = lines_of(target, normaliser), lines_of(reading, normaliser)
-    t_chars, h_chars = graphemes("".join(t_words)), graphemes("".join(h_words))
+    t, h = _take_apart(target, normaliser), _take_apart(reading, normaliser)
+    n_edits = Levenshtein.distance(t.flat, h.flat)
     n_cased, n_case_same = _count_case(flat(target, "strict"), flat(reading, "strict"))
     return PairCounts(
         *_matches(target, reading),
-        n_target=n_target,
-        n_reading=n_reading,
+        n_target=len(t.flat),
+        n_reading=len(h.flat),
         n_edits=n_edits,
-        n_edits_free=_edits_in_any_order(t_lines, h_lines, n_edits),
-        n_chars_target=len(t_chars),
-        n_chars_reading=len(h_chars),
-        n_chars_shared=overlap(t_chars, h_chars),
-        n_words_target=len(t_words),
-        n_words_reading=len(h_words),
-        n_words_shared=overlap(t_words, h_words),
-        n_word_edits=Levenshtein.distance(t_words, h_words),
-        n_lines_target=len(t_lines),
-        n_lines_reading=len(h_lines),
-        n_lines_shared=overlap(t_lines, h_lines),
+        n_edits_free=_edits_in_any_order(t.lines, h.lines, n_edits),
+        n_chars_target=t.characters.total(),
+        n_chars_reading=h.characters.total(),
+        n_chars_shared=shared(t.characters, h.characters),
+        n_words_target=len(t.words),
+        n_words_reading=len(h.words),
+        n_words_shared=shared(t.words_counted, h.words_counted),
+        n_word_edits=Levenshtein.distance(t.words, h.words),
+        n_lines_target=len(t.lines),
+        n_lines_reading=len(h.lines),
+        n_lines_shared=shared(t.lines_counted, h.lines_counted),
         n_cased=n_cased,
         n_case_same=n_case_same,
-        trigram_sim=trigram_sim(target, reading, normaliser),
+        trigram_sim=shared_share(t.trigrams, h.trigrams),
     )
 
 
@@ -97,7 +128,7 @@ def _matches(target: str, reading: str) -> tuple[bool, bool, bool, bool, bool]:
     return False, False, alnum, nospace, flat(target, "confusable") == flat(reading, "confusable")
 
 
-def _edits_in_any_order(target: list[str], reading: list[str], n_edits: int) -> int:
+def _edits_in_any_order(target: Sequence[str], reading: Sequence[str], n_edits: int) -> int:
     """Edits once lines are assigned one to one at the least cost; never more than in the order as read."""
     if n_edits == 0 or (len(target) < 2 and len(reading) < 2) or not target or not reading:
         return n_edits

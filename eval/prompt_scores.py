@@ -38,20 +38,22 @@ def em_at_k(n: int, n_right: int, k: int) -> float:
 
 
 def _em_at(frame: pd.DataFrame, k: int) -> Score:
-    prompts = frame.groupby("prompt_id", sort=True)["em_ci"].agg(["size", "sum"])
+    by_prompt = frame.assign(read=frame["reading"].notna()).groupby("prompt_id", sort=True)
+    prompts = by_prompt.agg(size=("em_ci", "size"), right=("em_ci", "sum"), read=("read", "sum"))
     enough = prompts[prompts["size"] >= k]
     if enough.empty:
         return Score(None, reason=f"no prompt has {k} pictures", ranked=False)
-    values = np.array([em_at_k(int(n), int(c), k) for n, c in enough.itertuples(index=False)])
-    n = int(enough["size"].sum())
+    pairs = zip(enough["size"], enough["right"], strict=True)
+    values = np.array([em_at_k(int(n), int(c), k) for n, c in pairs])
+    n, n_expected = int(enough["read"].sum()), int(enough["size"].sum())
     if values.mean() in (0.0, 1.0):
         interval = wilson(float(values.sum()), len(values))
     else:
         found = ratio_interval(values, np.ones(len(values)), bootstrap_weights(len(values)))
         if found is None:
-            return Score(float(values.mean()), n=n, n_expected=n)
+            return Score(float(values.mean()), n=n, n_expected=n_expected)
         interval = found
-    return Score(float(values.mean()), interval.low, interval.high, n, n)
+    return Score(float(values.mean()), interval.low, interval.high, n, n_expected)
 
 
 def _against_chance(frame: pd.DataFrame, own: Score, normaliser: Normaliser) -> dict[str, Score]:
@@ -65,27 +67,32 @@ def _against_chance(frame: pd.DataFrame, own: Score, normaliser: Normaliser) -> 
     # Whole turns of the list of prompts: every mismatch is with another prompt, and nothing is drawn.
     shifts = sorted({1 + i * (len(texts) - 1) // _N_SHIFTS for i in range(_N_SHIFTS)})
     characters = [graphemes(flat(text, normaliser)) for text in texts]
-    readings = [reading if isinstance(reading, str) else "" for reading in frame["reading"]]
+    readings = [
+        graphemes(flat(reading, normaliser)) if isinstance(reading, str) else ""
+        for reading in frame["reading"]
+    ]
+    similarity = Levenshtein.normalized_similarity
     values = [
-        Levenshtein.normalized_similarity(characters[(code + shift) % len(texts)], read)
-        for code, read in zip(codes, (graphemes(flat(r, normaliser)) for r in readings), strict=True)
+        similarity(characters[(code + shift) % len(texts)], reading)
+        for code, reading in zip(codes.tolist(), readings, strict=True)
         for shift in shifts
     ]
     chance = float(np.mean(values))
-    n = own.n_expected
+    by_chance = Score(chance, n=own.n, n_expected=own.n_expected)
     if chance == 1:
-        return {"ned_chance": Score(chance, n=n, n_expected=n), "ned_adj": Score(None, reason="chance is 1")}
+        return {"ned_chance": by_chance, "ned_adj": Score(None, reason="chance is 1")}
     low, high = (None if end is None else (end - chance) / (1 - chance) for end in (own.low, own.high))
     adjusted = Score((own.value - chance) / (1 - chance), low, high, own.n, own.n_expected)
-    return {"ned_chance": Score(chance, n=n, n_expected=n), "ned_adj": adjusted}
+    return {"ned_chance": by_chance, "ned_adj": adjusted}
 
 
 def _capacity(frame: pd.DataFrame) -> dict[str, Score]:
     """p_char: p of EM = p^length. length_50: where a logistic curve of EM over length crosses one half."""
     lengths, right = frame["n_target"].to_numpy(float), frame["em_ci"].to_numpy(float)
-    n = len(frame)
+    n, n_expected = int(frame["reading"].notna().sum()), len(frame)
     if right.min() == right.max():
-        missing = Score(None, n=n, n_expected=n, reason="EM is the same for every picture", ranked=False)
+        reason = "EM is the same for every picture"
+        missing = Score(None, n=n, n_expected=n_expected, reason=reason, ranked=False)
         return {"p_char": missing, "length_50": missing}
     p_char = minimize_scalar(_power_loss, bounds=(1e-6, 1 - 1e-9), args=(lengths, right), method="bounded").x
     middle, spread = lengths.mean(), max(lengths.std(), 1e-9)
@@ -95,8 +102,8 @@ def _capacity(frame: pd.DataFrame) -> dict[str, Score]:
     inside = lengths.min() <= crossing <= lengths.max()
     reason = "EM does not cross one half within the lengths that were asked for"
     return {
-        "p_char": Score(float(p_char), n=n, n_expected=n),
-        "length_50": Score(float(crossing), n=n, n_expected=n)
+        "p_char": Score(float(p_char), n=n, n_expected=n_expected),
+        "length_50": Score(float(crossing), n=n, n_expected=n_expected)
         if inside
         else Score(None, reason=reason, ranked=False),
     }

@@ -100,12 +100,12 @@ def _expect_cells(store: Store, setting: Setting, plan: Plan) -> None:
 
 
 def _pending(store: Store, setting: Setting, cells: Sequence[Cell]) -> list[Cell]:
-    """Cells without a picture, failed ones included: running again is how one retries."""
+    """Cells without a whole picture, failed ones included: running again is how one retries."""
     sql = "SELECT prompt_id, seed, sha256 FROM samples WHERE setting_id = ? AND status = 'done'"
     done = {
         (prompt_id, seed)
         for prompt_id, seed, sha256 in store.rows(sql, [setting.id])
-        if store.picture_path(sha256).is_file()
+        if store.has_picture(sha256)
     }
     return [cell for cell in cells if (cell.prompt.id, cell.seed) not in done]
 

@@ -19,6 +19,7 @@ __all__ = [
     "Interval",
     "bootstrap_weights",
     "cluster_sums",
+    "draws_interval",
     "holm",
     "mcnemar_midp",
     "mean_interval",
@@ -26,6 +27,7 @@ __all__ = [
     "ratio_interval",
     "sign_flip_p",
     "wilson",
+    "wilson_of_mean",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -86,29 +88,44 @@ def ratio_interval(numerators: Floats, denominators: Floats, weights: Floats) ->
     A resample without any denominator says nothing and is left out. When no cluster differs from another the
     bootstrap would claim certainty, so it gives no interval instead.
     """
-    draws = ratio_draws(numerators, denominators, weights)
-    draws = draws[np.isfinite(draws)]
-    if draws.size == 0 or np.ptp(draws) == 0:
+    return draws_interval(ratio_draws(numerators, denominators, weights))
+
+
+def draws_interval(draws: Floats) -> Interval | None:
+    """Percentile interval of resampled values; None where they are all the same, or none is finite.
+
+    The same but for rounding: sums of the same numbers in another order may differ in the last digit.
+    """
+    finite = draws[np.isfinite(draws)]
+    if finite.size == 0 or np.ptp(finite) <= 1e-12 * np.abs(finite).max():
         return None
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.quantile(finite, [0.025, 0.975])
     return Interval(float(low), float(high))
 
 
 def mean_interval(
     values: npt.NDArray[np.float64], clusters: npt.NDArray[np.int64], weights: Floats
 ) -> Interval | None:
-    """Interval of the mean of numbers in 0..1.
-
-    Wilson's for yes or no with one number per cluster, and for a mean of exactly 0 or 1, where a bootstrap
-    has nothing to draw from; there n is the number of clusters, as if repeats told nothing new.
-    """
+    """Interval of the mean of numbers in 0..1: `wilson_of_mean` where that applies, else the bootstrap's."""
     n_clusters = weights.shape[1]
+    exact = wilson_of_mean(values, n_clusters)
+    if exact is not None:
+        return exact
+    counts = cluster_sums(np.ones(len(values)), clusters, n_clusters)
+    return ratio_interval(cluster_sums(values, clusters, n_clusters), counts, weights)
+
+
+def wilson_of_mean(values: Floats, n_clusters: int) -> Interval | None:
+    """Wilson's interval of a mean where it is the right one, else None.
+
+    It is for yes or no with one number per cluster, and for a mean of exactly 0 or 1, where a bootstrap has
+    nothing to draw from; there n is the number of clusters, as if repeats told nothing new.
+    """
     mean = float(values.mean())
     is_binary = bool(np.isin(values, (0.0, 1.0)).all())
     if mean in (0.0, 1.0) or (is_binary and len(values) == n_clusters):
         return wilson(mean * n_clusters, n_clusters)
-    counts = cluster_sums(np.ones(len(values)), clusters, n_clusters)
-    return ratio_interval(cluster_sums(values, clusters, n_clusters), counts, weights)
+    return None
 
 
 def mcnemar_midp(n_only_a: int, n_only_b: int) -> float:

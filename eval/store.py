@@ -113,11 +113,17 @@ class Store:
         Image.fromarray(picture).save(buffer, "PNG")
         data = buffer.getvalue()
         sha256 = hashlib.sha256(data).hexdigest()
-        path = self.picture_path(sha256)
         # One that lost bits since it was made must not stand in for what was just made again.
-        if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            write_bytes_atomic(path, data)
+        if not self.has_picture(sha256):
+            write_bytes_atomic(self.picture_path(sha256), data)
         return sha256
+
+    def has_picture(self, sha256: str) -> bool:
+        """Whether the PNG file of that content is there and whole."""
+        try:
+            return hashlib.sha256(self.picture_path(sha256).read_bytes()).hexdigest() == sha256
+        except OSError:
+            return False
 
     def picture_path(self, sha256: str) -> Path:
         """Where the PNG file of that content is or would be."""

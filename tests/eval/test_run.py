@@ -171,3 +171,18 @@ def test_queries_cannot_reach_other_files(tmp_path: Path) -> None:
     secret.write_text("a\n1\n")
     with open_store(store_path(tmp_path), "write") as store, pytest.raises(Exception, match="disabled"):
         store.rows(f"SELECT * FROM read_csv('{secret}')")
+
+
+def test_a_picture_that_lost_bits_is_made_again(tmp_path: Path) -> None:
+    plan = plan_of(1)
+    with open_store(store_path(tmp_path), "write") as store:
+        write_plan(store, plan)
+        make_pictures(store, plan, Writer(right))
+        [(sha256,)] = store.rows("SELECT sha256 FROM samples WHERE prompt_id = 'p2'")
+        path = store.picture_path(sha256)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        writer = Writer(right)
+        make_pictures(store, plan, writer)
+        assert writer.n_made == 1
+        assert path.read_bytes() == whole

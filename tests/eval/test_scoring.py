@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from eval import clip_scoring, fidelity_scoring
 from eval.aggregate import score_texts
+from eval.calibration import Calibration, calibrated_scores
 from eval.clip_score import ClipScorer
-from eval.counts import count_pictures
+from eval.counts import count_pictures, load_counts
 from eval.feature_store import Features, load_features
 from eval.inception import Inception
 from eval.metrics import all_metrics, metric_info
@@ -28,6 +29,7 @@ from eval.protocol import Protocol
 from eval.reading import read_pictures
 from eval.scoring import score_again
 from eval.store import Store, open_store
+from eval.suite import cells_of
 from eval.text_metrics import cer, em, ned, wer, word_prf
 
 WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
@@ -110,6 +112,21 @@ def test_missing_pictures_count_as_worst_and_are_named(tmp_path: Path) -> None:
     assert rows["halluc_rate"] == (1.0, 0, 1)
     assert rows["cer"][0] == pytest.approx(1 / 5)
     assert rows["no_text_rate"][0] == pytest.approx(1 / 5)
+    for metric in ("ned_chance", "ned_adj", "p_char"):
+        assert rows[metric][1:] == (4, 5), metric
+
+
+def test_em_at_k_and_calibrated_scores_say_how_many_pictures_were_read(tmp_path: Path) -> None:
+    suite = small_suite(4, repeats=4)
+    lost = cells_of(suite)[0]
+    with open_store(store_path(tmp_path), "write") as store:
+        _plan, protocol = fill(store, {"a": lambda cell: None if cell == lost else "zzz"}, suite)
+        rows = store.rows("SELECT n, n_expected FROM scores WHERE metric = 'em_at_4'")
+        counts = load_counts(store, [_plan.settings[0].id], protocol.id)
+    assert rows == [(11, 12)]
+    ceiling = counts.assign(em_ci=True, reading="x")
+    scores = calibrated_scores(counts, Calibration(ceiling, counts.assign(em_ci=False)))
+    assert {(score.n, score.n_expected) for score in scores.values()} == {(11, 12)}
 
 
 def test_the_leaderboard_can_be_recomputed_from_the_store(tmp_path: Path) -> None:

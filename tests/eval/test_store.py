@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +58,25 @@ def test_a_board_leaves_out_what_was_not_scored_yet_and_says_so(
         capsys.readouterr()
         assert [row.label for row in load_board(store).rows] == ["right"]
         assert "killed" in capsys.readouterr().err
+
+
+def test_an_interrupt_inside_a_query_ends_the_command_with_130(tmp_path: Path) -> None:
+    open_store(store_path(tmp_path), "write").close()
+    endless = "SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b"
+    command = [sys.executable, "-m", "eval", "query", endless, "--store", str(store_path(tmp_path))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+        wait_until_busy(child.pid)
+        child.send_signal(signal.SIGINT)
+        told = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    assert "Traceback" not in told
+
+
+def wait_until_busy(pid: int, cpu_s: float = 8.0) -> None:
+    """Until a process has used more CPU than starting takes: it is inside its query then."""
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    while True:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if int(fields[11]) + int(fields[12]) > cpu_s * ticks_per_s:
+            return
+        time.sleep(0.05)
