@@ -52,8 +52,12 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
         markup=False,
         soft_wrap=True,
     )
+    if outcome.not_uploaded:
+        names = ", ".join(path.name for path in outcome.not_uploaded)
+        messages.print(f"not copied to {settings.run.upload}: {names}", markup=False, soft_wrap=True)
     if outcome.failures:
         print_causes("pictures that could not be read", outcome.failures)
+    if outcome.failures or outcome.not_uploaded:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

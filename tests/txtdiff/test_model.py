@@ -9,17 +9,19 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from txtdiff.model import CaptionFeatures, ModelConfig, UNet, build_network
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
+    ModelConfig,
     TextAttentionConfig,
     TextConfig,
     TowerSize,
     UpsamplerConfig,
 )
+from txtdiff.model.context import CaptionFeatures
 from txtdiff.model.layout import plan_network
 from txtdiff.model.text_encoder import relative_bucket
+from txtdiff.model.unet import UNet, build_network
 
 TOWER = CaptionConfig(
     tower="custom", size=TowerSize(width=32, layers=2, heads=2, vocab_size=50), weights="random", frozen=False

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from datatools.errors import InputError, suggest
 from txtdiff.fork.parse import ForkFlags
-from txtdiff.model.caption_encoder import OPENAI_NAMES
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -284,6 +283,8 @@ def _captions(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> Captio
 
 def _tower_name(flags: ForkFlags) -> str:
     """The tower as open_clip calls it. All of OpenAI's use QuickGELU, which is part of open_clip's name."""
+    from txtdiff.model.caption_encoder import OPENAI_NAMES  # with torch, which most lines need not wait for
+
     name = flags.text("clipname")
     if name not in OPENAI_NAMES:
         raise InputError(f"--clipname {name} is not one of OpenAI's models", suggest(name, OPENAI_NAMES))

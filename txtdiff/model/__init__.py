@@ -1,7 +1,4 @@
-"""The network: a U-Net with text, captions and a smaller picture as conditions."""
+"""The network: a U-Net with text, captions and a smaller picture as conditions.
 
-from txtdiff.model.config import ModelConfig
-from txtdiff.model.context import CaptionFeatures
-from txtdiff.model.unet import UNet, build_network
-
-__all__ = ["CaptionFeatures", "ModelConfig", "UNet", "build_network"]
+Nothing is imported here: `txtdiff.model.config` is read by commands that need no network, and torch is slow.
+"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch import Tensor
 from datatools.console import plain
 from datatools.errors import InputError
 
-__all__ = ["Ranks", "join_ranks", "pick_device", "sum_over_ranks", "wait_for_all"]
+__all__ = ["Ranks", "join_ranks", "pick_device", "sum_counts", "sum_over_ranks", "wait_for_all"]
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
@@ -85,6 +86,15 @@ def sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
         values = values.clone()
         dist.all_reduce(values)
     return values
+
+
+def sum_counts(counts: Counter[str], ranks: Ranks) -> Counter[str]:
+    """The sum of every rank's `counts`, on every rank."""
+    if ranks.n == 1:
+        return counts
+    gathered: list[Counter[str]] = [Counter()] * ranks.n
+    dist.all_gather_object(gathered, counts)
+    return sum(gathered, Counter())
 
 
 def wait_for_all(ranks: Ranks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
     state.started_from = started_from
     if checkpoint is not None:
         load_state(state, checkpoint)
+        if not ranks.leads:  # sums over all ranks, which one of them carries on
+            state.totals, state.failures = new_totals(device), Counter()
         if ranks.leads:
             messages.print(f"going on from {plain(str(checkpoint))}", soft_wrap=True)
     return state

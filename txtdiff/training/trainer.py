@@ -43,6 +43,8 @@ class Outcome:
     """Pictures to choose from."""
     failures: Counter[str]
     """Cause -> pictures that could not be read, over the whole run."""
+    not_uploaded: tuple[Path, ...] = ()
+    """Checkpoints that could not be copied to run.upload."""
 
 
 def never() -> bool:
@@ -78,7 +80,8 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
             write_text_atomic(out / CONFIG, config_to_toml(config))
         with open_watch(state, out, rows, ranks) as watch:
             stopped = _loop(state, rows, watch, should_stop, device)
-        return Outcome("stopped" if stopped else "finished", state.images, len(rows), state.failures)
+        kind: Literal["stopped", "finished"] = "stopped" if stopped else "finished"
+        return Outcome(kind, state.images, len(rows), state.failures, tuple(watch.not_uploaded))
 
 
 def _loop(

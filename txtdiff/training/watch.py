@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from datatools.errors import InputError
 from txtdiff.data.batch import Batch
 from txtdiff.data.source import Rows
 from txtdiff.training.checkpoint import remove_old_checkpoints
-from txtdiff.training.distributed import Ranks, sum_over_ranks
+from txtdiff.training.distributed import Ranks, sum_counts, sum_over_ranks
 from txtdiff.training.first_batch import dump_batch
 from txtdiff.training.grid import Grid, draw_grid, prepare_grid
 from txtdiff.training.loss_curve import draw_loss_curve
@@ -41,6 +42,8 @@ class Watch:
     trackers: list[Track] = field(default_factory=list)
     note: str = ""
     """What the progress bar shows."""
+    not_uploaded: list[Path] = field(default_factory=list)
+    """Checkpoints whose copy to run.upload failed; tried again with the next one."""
     _since: tuple[float, int] = field(default_factory=lambda: (time.monotonic(), 0))
 
     def after_step(self, last: bool) -> None:
@@ -112,8 +115,10 @@ class Watch:
 
     def _save(self) -> None:
         totals = self._sum_totals()
-        # From here the leading rank alone carries the sums that are not logged yet.
+        failures = sum_counts(self.state.failures, self.ranks)
+        # From here the leading rank alone carries the sums that are not logged yet, and the counts.
         self.state.totals = totals if self.ranks.leads else torch.zeros_like(totals)
+        self.state.failures = failures if self.ranks.leads else Counter()
         if self.metrics is None:
             return
         self.metrics.sync()
@@ -124,11 +129,16 @@ class Watch:
                 f"the checkpoint cannot be written to {self.out}: {error.strerror}",
                 "Earlier checkpoints are whole. Make room and run the same command again.",
             ) from error
-        if self.state.config.run.upload is not None and not upload(checkpoint, self.state.config.run.upload):
-            self.state.failures["checkpoint not uploaded"] += 1
+        self._upload(checkpoint)
         if self.state.config.run.keep_checkpoints is not None:
             remove_old_checkpoints(checkpoint, self.state.config.run.keep_checkpoints)
         draw_loss_curve(self.metrics.path, self.out / "loss.png")
+
+    def _upload(self, checkpoint: Path) -> None:
+        url = self.state.config.run.upload
+        if url is not None:
+            due = [path for path in self.not_uploaded if path.is_dir()]  # others were removed as too old
+            self.not_uploaded = [path for path in (*due, checkpoint) if not upload(path, url)]
 
 
 @contextmanager
