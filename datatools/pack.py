@@ -24,11 +24,12 @@ from datatools.records import Record, read_records
 from datatools.sidecars import write_sidecars
 from datatools.speak import rule_from_json
 
-__all__ = ["pack_catalog"]
+__all__ = ["PACKED_CATALOG", "PACKED_PICTURES", "pack_catalog"]
 
 _BATCH = 256
-_PICTURES = "pictures"
-_CATALOG = "catalog.duckdb"
+PACKED_PICTURES = "pictures"
+PACKED_CATALOG = "catalog.duckdb"
+"""What a packed set consists of."""
 
 
 def pack_catalog(
@@ -55,15 +56,15 @@ def pack_catalog(
     report = ExportReport()
     total = int(catalog.value("SELECT count(*) FROM transcriptions"))
     with new_folder(out) as folder, progress(f"packing {out.name}", total) as advance:
-        root = out.absolute() / _PICTURES
-        with open_catalog(folder / _CATALOG, "write") as packed:
+        root = out.absolute() / PACKED_PICTURES
+        with open_catalog(folder / PACKED_CATALOG, "write") as packed:
             recorder = Recorder(packed, 1, {}, rule_from_json(rule))
             _begin(catalog, packed, str(root), rule)
             samples = with_bytes(read_records(catalog, drop_duplicates=drop_duplicates), report)
             while batch := list(islice(samples, _BATCH)):
                 pictures = [_Packed(record, data, short_edge_px) for record, data in batch]
                 for picture in pictures:
-                    picture.write(folder / _PICTURES)
+                    picture.write(folder / PACKED_PICTURES)
                 _store(catalog, recorder, pictures, root)
                 advance(len(batch))
             write_sidecars(packed, "jsonl")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
+from datatools.errors import InputError
 from datatools.flags import flags
 from txtdiff.sample_options import SampleCommand, SampleFlags, sampling_plan
 from txtdiff.train_options import (
@@ -88,17 +89,45 @@ def config_command(config: ConfigFile = None, preset: PresetName = None, changes
 
 @app.command("convert")
 def convert_command(
-    fork_run: Annotated[Path, typer.Argument(help="Run directory of the parent project: config.json, *.pt.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Run of the parent project (config.json, *.pt); of ours with --ema-length."
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Run directory of ours to make.")],
     step: Annotated[int | None, typer.Option(min=0, help="Which of its steps. Default: the newest.")] = None,
     caption_weights: Annotated[
         str, typer.Option(metavar="pretrained|random|FILE", help="Caption tower, which it does not store.")
     ] = "pretrained",
+    ema_length: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION", help="Average the weights of a run of ours anew, over this part of it: 0.1."
+        ),
+    ] = None,
+    images: int | None = count_option(
+        None, "With --ema-length: after how many images. Default: the newest copy."
+    ),
 ) -> None:
-    """Turn a run of the parent project into a checkpoint."""
-    from txtdiff.fork.convert import convert_fork_run
+    """Turn a run of the parent project into a checkpoint, or one of ours into one with another average.
 
-    typer.echo(convert_fork_run(fork_run, out, step, caption_weights))
+    Runs keep what the second needs when averaging.lengths is set, e.g. --set averaging.lengths=0.05,0.1.
+    """
+    if ema_length is None and images is not None:
+        raise InputError(
+            "--images has no effect without --ema-length", "--step chooses a step of the parent."
+        )
+    if ema_length is None:
+        from txtdiff.fork.convert import convert_fork_run
+
+        typer.echo(convert_fork_run(run, out, step, caption_weights))
+        return
+    if step is not None or caption_weights != "pretrained":
+        raise InputError("--step and --caption-weights have no effect with --ema-length", "Leave them out.")
+    from txtdiff.training.profiles import synthesise
+
+    typer.echo(synthesise(run, ema_length, out, images))
 
 
 @app.command("info")

@@ -170,6 +170,8 @@ def conditioning(
     config, device = network.config, next(network.parameters()).device
     rows = [(prompt, given) for given in givens for prompt in prompts]
     cond: dict[str, Any] = {}
+    if config.n_classes is None and any(prompt.label is not None for prompt in prompts):
+        raise InputError("a class is given: this network knows no classes")
     if config.text is not None:
         if config.text.tokenizer != "char":
             raise InputError(f"text.tokenizer = {config.text.tokenizer}: only 'char' can be sampled")

@@ -61,10 +61,10 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "data.low_res.blur_kernel_px must be odd"
     if data.catalog is not None and data.folder is not None:
         yield "data.catalog and data.folder are both given; training reads one of them"
+    if config.run.sharding == "full" and config.optim.precision == "fp16":
+        yield 'run.sharding = "full" does not go with optim.precision = "fp16"; use "bf16"'
     if model.text is not None and model.text.tokenizer != "char":
         yield 'model.text.tokenizer: training knows the built-in characters only, "char"'
-    if config.model.n_classes is not None:
-        yield "model.n_classes: a catalog knows no classes, so a model with classes cannot be trained here"
 
 
 def _without_effect(config: RunConfig) -> Iterator[str]:
@@ -88,10 +88,18 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield from _changed(data, "data", "model.captions is none", "drop_capt")
     if model.captions is None or model.captions.frozen:
         yield from _changed(optim, "optim", "no caption tower is trained", "caption_lr")
+    if model.n_classes is None:
+        yield from _changed(data, "data", "model.n_classes is none", "class_name", "class_map", "drop_class")
+    if data.class_map is None:
+        yield from _changed(data, "data", "data.class_map is none", "class_unknown")
     if model.text is None and model.captions is None:
         yield from _changed(data, "data", "the model takes neither text nor captions", "drop_all")
     if model.upsampler is None and data.low_res != type(data.low_res)():
         yield "data.low_res has no effect: model.upsampler is none"
+    if not config.averaging.lengths:
+        yield from _changed(
+            config.averaging, "averaging", "averaging.lengths is empty", "snapshot_every_images"
+        )
     if not data.low_res.blur_probability:
         names = ("blur_sigma_min_px", "blur_sigma_max_px", "blur_kernel_px")
         yield from _changed(data.low_res, "data.low_res", "its blur_probability is 0", *names)

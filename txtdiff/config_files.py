@@ -54,7 +54,7 @@ def make_config(*layers: Layer) -> RunConfig:
     for layer in layers:
         _merge(merged, layer)
     try:
-        return RunConfig.model_validate(_with_none(merged, RunConfig))
+        return RunConfig.model_validate(_spelled_out(merged, RunConfig))
     except ValidationError as error:
         raise InputError(_explain(error), "`txtdiff config` lists all settings.") from error
 
@@ -169,8 +169,9 @@ def _parse_value(text: str) -> Any:
     return text.split(",") if _WORDS.fullmatch(text) else text
 
 
-def _with_none(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, Any]:
-    """Replace "none" and an empty text by None where a setting may be unset."""
+def _spelled_out(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, Any]:
+    """Values as settings have them: "none" and an empty text are None where a setting may be unset, and one
+    value is a list where a setting is one."""
     result = dict(tree)
     for name, value in tree.items():
         if name not in group.model_fields:
@@ -178,9 +179,11 @@ def _with_none(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, Any]
         choices = _choices(group.model_fields[name].annotation)
         inner = [kind for kind in choices if isinstance(kind, type) and issubclass(kind, Settings)]
         if isinstance(value, Mapping) and inner:
-            result[name] = _with_none(value, inner[0])
+            result[name] = _spelled_out(value, inner[0])
         elif value in ("none", "") and types.NoneType in choices:
             result[name] = None
+        elif isinstance(value, str | int | float) and any(typing.get_origin(c) is tuple for c in choices):
+            result[name] = [value] if value != "" else []
     return result
 
 

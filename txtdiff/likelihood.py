@@ -14,7 +14,7 @@ from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, collate, conditions_of, to_network_range
 from txtdiff.data.config import DataConfig
 from txtdiff.data.dataset import PictureDataset
-from txtdiff.data.source import read_rows
+from txtdiff.data.source import Rows, read_rows
 from txtdiff.diffusion.denoiser import network_denoiser
 from txtdiff.diffusion.nll import bits_per_dimension
 from txtdiff.diffusion.noise import STEPS, picture_noise
@@ -59,11 +59,7 @@ def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, 
         raise InputError(f"{model} is an upsampler", "Bits per dimension are measured for base models.")
     spacing = config.diffusion.n_steps if n_steps is None else n_steps
     kept = None if n_steps is None else parse_spacing(config.diffusion.n_steps, str(n_steps))
-    data = DataConfig(catalog=catalog, square=config.data.square, drop_capt=0, drop_all=0)
-    rows = read_rows(data, text="unused" if config.model.text is None else "needed")
-    dataset = PictureDataset(
-        rows, data, resolution_px=config.model.image_size_px, seed=0, uses_text=config.model.text is not None
-    )
+    rows, dataset = _pictures(catalog, config)
     n = min(n, len(rows))
     bits: list[float] = []
     with progress("measuring", n * spacing) as advance:
@@ -76,6 +72,25 @@ def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, 
     return Likelihood(mean, math.sqrt(variance / n), n, spacing)
 
 
+def _pictures(catalog: Path, config: RunConfig) -> tuple[Rows, PictureDataset]:
+    """All pictures of a catalog, uncropped and with nothing withheld."""
+    model = config.model
+    told = {"class_name": config.data.class_name, "class_map": config.data.class_map}
+    data = DataConfig(
+        catalog=catalog, square=config.data.square, drop_capt=0, drop_all=0, drop_class=0, **told
+    )
+    rows = read_rows(data, "unused" if model.text is None else "needed", model.n_classes)
+    uses_text = model.text is not None
+    return rows, PictureDataset(
+        rows,
+        data,
+        resolution_px=model.image_size_px,
+        seed=0,
+        uses_text=uses_text,
+        n_classes=model.n_classes,
+    )
+
+
 def _bits(
     network: UNet,
     config: RunConfig,
@@ -85,8 +100,7 @@ def _bits(
 ) -> list[float]:
     device = next(network.parameters()).device
     x0 = to_network_range(batch.pictures).to(device)
-    given = {"txt": batch.txt, "capt": batch.capt}
-    cond = {name: value.to(device) for name, value in given.items() if value is not None}
+    cond = batch.conditioning(device)
     schedule = make_schedule(config.diffusion.noise_schedule, config.diffusion.n_steps)
     denoiser = thresholded(network_denoiser(network, config.diffusion, cond), schedule)
     channels, height, width = x0.shape[1:]

@@ -48,7 +48,9 @@ def unescape(text: str) -> str:
     return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
 
 
-def make_prompts(texts: Sequence[str], capt: str | None, n: int, seed: int) -> list[Prompt]:
+def make_prompts(
+    texts: Sequence[str], capt: str | None, n: int, seed: int, label: int | None = None
+) -> list[Prompt]:
     """n prompts for each text; seeds count up from `seed` and are the same for every text.
 
     Raises:
@@ -56,7 +58,7 @@ def make_prompts(texts: Sequence[str], capt: str | None, n: int, seed: int) -> l
     """
     if n < 1:
         raise InputError(f"--n {n}: no pictures are asked for", "Give 1 or more.")
-    return [Prompt(txt=text, capt=capt, seed=seed + i) for text in texts for i in range(n)]
+    return [Prompt(txt=text, capt=capt, seed=seed + i, label=label) for text in texts for i in range(n)]
 
 
 def plan_stages(
@@ -149,7 +151,13 @@ def _write_batch(batch: SampledPictures, first: int, cascade: Cascade, plan: Sam
     ]
     lines = []
     for i, (prompt, pixels) in enumerate(zip(batch.prompts, batch.pictures, strict=True), start=first):
-        line = {"file": picture_name(i), "txt": prompt.txt, "capt": prompt.capt, "seed": prompt.seed}
+        line = {
+            "file": picture_name(i),
+            "txt": prompt.txt,
+            "capt": prompt.capt,
+            "class": prompt.label,
+            "seed": prompt.seed,
+        }
         facts = {name: value for name, value in line.items() if value is not None}
         _save_png(Image.fromarray(pixels), plan.out / picture_name(i), {**facts, "stages": stages})
         lines.append(json.dumps(facts, ensure_ascii=False))

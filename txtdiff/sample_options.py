@@ -42,6 +42,9 @@ class SampleFlags:
         list[Path] | None, typer.Option(metavar="FILE", help="Text from a file, as it is. Repeatable.")
     ] = None
     capt: Annotated[str | None, typer.Option(help="Description of the picture.")] = None
+    label: Annotated[
+        int | None, typer.Option("--class", min=0, metavar="N", help="Class, for a model with classes.")
+    ] = None
     n: int = count_option(4, "Pictures for each text.")
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same picture.")] = 0
     sampler: Annotated[str, typer.Option(metavar="NAME:STEPS", help="Solver and steps.")] = "dpmpp_2m:30"
@@ -100,7 +103,7 @@ class SampleCommand(TyperCommand):
         """As Typer's, with the words that are ours."""
         from txtdiff.fork import split_words
 
-        own = {field.name for field in fields(SampleFlags)} | {"set", "help"}
+        own = {field.name for field in fields(SampleFlags)} | {"set", "class", "help"}
         theirs, ours = split_words(args, own)
         if theirs:
             # --txt, --seed and --batch_size are flags of both: in a line of theirs they are theirs.
@@ -119,7 +122,7 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
         return _fork_sampling_plan(flags, fork_words)
     if flags.base is None:
         raise InputError("no model to sample from", "Give --base.")
-    prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed)
+    prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed, flags.label)
     paths = [flags.base, *(flags.upsampler or [])]
     cascade = load_cascade(paths, flags.which_weights(), device=pick_device(flags.device))
     settings = plan_stages(cascade, flags.sampler, flags.guidance, flags.guidance_capt, flags.changes or [])

@@ -39,6 +39,12 @@ class TrainFlags:
     ] = None
     preset: PresetName = None
     catalog: Annotated[Path | None, typer.Option(metavar="FILE", help="Pictures: data.catalog.")] = None
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Instead: a folder of pictures and .txt files, or a packed set: data.folder."
+        ),
+    ] = None
     where: Annotated[
         str | None, typer.Option(metavar="SQL", help="Which of them: data.where, e.g. 'confidence > 0.8'.")
     ] = None
@@ -55,7 +61,11 @@ class TrainFlags:
     def layer(self) -> dict[str, Any]:
         """The settings among the options."""
         options: dict[str, dict[str, Any]] = {
-            "data": {"catalog": self.catalog and str(self.catalog.absolute()), "where": self.where},
+            "data": {
+                "catalog": self.catalog and str(self.catalog.absolute()),
+                "folder": self.folder and str(self.folder.absolute()),
+                "where": self.where,
+            },
             "run": {"images": self.images, "init": self.init and str(self.init)},
         }
         return {

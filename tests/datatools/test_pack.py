@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from test_build import build, rows
 from datatools.catalog import open_catalog
 from datatools.check import check_catalog
 from datatools.decode import decode
+from datatools.errors import InputError
 from datatools.importing import Sources, import_sidecars, read_sources
 from datatools.pack import pack_catalog
+from txtdiff.data.config import DataConfig
+from txtdiff.data.dataset import PictureDataset
+from txtdiff.data.source import read_rows
 
 
 @pytest.fixture
@@ -78,3 +83,21 @@ def test_a_packed_catalog_holds_and_can_be_built_further(packed: Path) -> None:
     before = rows(packed, "SELECT * FROM transcriptions ORDER BY key")
     assert build(packed.parent / "pictures", packed).n_unchanged == 3
     assert rows(packed, "SELECT * FROM transcriptions ORDER BY key") == before
+
+
+def test_a_packed_set_is_trained_from_wherever_it_lies(packed: Path, tmp_path: Path) -> None:
+    """Copied elsewhere, its first place and the pictures it was made from gone: nothing else is needed."""
+    moved = shutil.move(packed.parent, tmp_path / "moved")
+    shutil.rmtree(tmp_path / "in")
+    found = read_rows(DataConfig(folder=moved), "needed")
+    assert [(found[i].key, found[i].text) for i in range(3)] == [
+        ("a.png.bmp", "one\ntwo"),
+        ("small.png.bmp", "tiny"),
+        ("sub/b.png.bmp", "given\ntext"),
+    ]
+    assert (found[0].captions, found[2].px_scale) == (("x", "y"), 1.5)
+    dataset = PictureDataset(found, DataConfig(), resolution_px=16, seed=0, uses_text=True)
+    assert [dataset[i].failures for i in range(9)] == [()] * 9
+    assert len(read_rows(DataConfig(folder=moved, where="n_lines = 2"), "needed")) == 2
+    with pytest.raises(InputError, match=r"has no effect: .*packed set"):
+        read_rows(DataConfig(folder=moved, captions=packed), "needed")

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 from catalogs import make_pictures, write_catalog
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from datatools.decode import decode
 from txtdiff.data.batch import Conditions, collate, to_network_range
 from txtdiff.data.config import CropConfig, DataConfig, LowResConfig, NoTextConfig
 from txtdiff.data.crop import Box
 from txtdiff.data.dataset import PictureDataset, Sample
 from txtdiff.data.low_res import blur, make_low_res, shrink
-from txtdiff.data.picture import Surroundings, fit_square, prepare_picture
+from txtdiff.data.picture import Surroundings, cut_picture, fit_square, plan_cut
 from txtdiff.data.source import read_rows
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION
 
@@ -30,11 +31,17 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def samples(
-    catalog: Path, n: int, *, uses_text: bool = True, seed: int = 0, **changes: object
+    catalog: Path,
+    n: int,
+    *,
+    uses_text: bool = True,
+    seed: int = 0,
+    resolution_px: int = 16,
+    **changes: object,
 ) -> Sequence[Sample]:
     config = DataConfig(catalog=catalog, **changes)
     rows = read_rows(config, "needed")
-    dataset = PictureDataset(rows, config, resolution_px=16, seed=seed, uses_text=uses_text)
+    dataset = PictureDataset(rows, config, resolution_px=resolution_px, seed=seed, uses_text=uses_text)
     return [dataset[position] for position in range(n)]
 
 
@@ -64,6 +71,19 @@ def test_samples_are_a_function_of_seed_and_position(catalog: Path) -> None:
     same = [np.array_equal(a.pixels, b.pixels) and a.txt == b.txt for a, b in zip(first, again, strict=True)]
     assert all(same)
     assert not all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, other, strict=True))
+
+
+def prepare_picture(
+    pixels: np.ndarray,
+    around: Surroundings,
+    config: DataConfig,
+    *,
+    resolution_px: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    size_px = (pixels.shape[1], pixels.shape[0])
+    cut = plan_cut(size_px, around, config, resolution_px=resolution_px, rng=rng)
+    return cut_picture(pixels, cut, resolution_px)
 
 
 GRADIENT = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 64, 3)).copy()
@@ -146,6 +166,52 @@ def test_a_square_around_the_text_of_an_oblong_picture() -> None:
     assert centre.max() == 0
 
 
+def photograph(path: Path, size_px: tuple[int, int], **options: object) -> None:
+    """A JPEG with smooth shades, edges and letters."""
+    width, height = size_px
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    shades = np.stack([x, y, 0.5 + 0.5 * np.sin(9 * x + 5 * y)], axis=-1)
+    image = Image.fromarray((shades * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    draw.text((width * 0.3, height * 0.4), "WORDS", fill="white", font_size=height // 8)
+    draw.ellipse((width * 0.6, height * 0.1, width * 0.8, height * 0.4), fill="red")
+    image.save(path, "JPEG", quality=90, **options)
+
+
+def test_reduced_decoding_takes_the_same_parts_and_nearly_the_same_grey_levels(tmp_path: Path) -> None:
+    sizes = [(640, 480), (517, 613), (1024, 768), (250, 190)]
+    turned = Image.Exif()
+    turned[274] = 6
+    rows = []
+    for i, size in enumerate(sizes):
+        path = tmp_path / f"{i}.jpg"
+        photograph(path, size, **({"exif": turned} if i == 1 else {}))
+        size = size[::-1] if i == 1 else size
+        box = (size[0] * 0.3, size[1] * 0.4, size[0] * 0.55, size[1] * 0.55)
+        row = {"key": path.name, "uri": str(path), "size_px": size, "text": "WORDS" if i else ""}
+        rows.append(row | {"safebox": box if i else None})
+    catalog = write_catalog(tmp_path / "c.duckdb", rows)
+    changes = {"crop": CropConfig(probability=0.7, min_area=0.1), "square": "around_text"}
+    changes["no_text"] = NoTextConfig(flip_probability=0.5)
+    full, reduced = (
+        samples(catalog, 60, resolution_px=64, jpeg_decoding=how, **changes) for how in ("full", "reduced")
+    )
+    apart = [np.abs(a.pixels.astype(int) - b.pixels) for a, b in zip(full, reduced, strict=True)]
+    assert max(d.mean() for d in apart) < 2 and np.mean([d.mean() for d in apart]) < 0.8
+    # Some crops are too small to be reduced: they are the same bit for bit.
+    assert 0 < share([d.max() == 0 for d in apart]) < 0.9
+    # The measure tells a shift of one pixel of the model's picture from none.
+    shifted = [np.abs(s.pixels[1:].astype(int) - s.pixels[:-1]).mean() for s in full]
+    assert np.mean(shifted) > 4 * np.mean([d.mean() for d in apart])
+
+
+def test_a_jpeg_is_reduced_by_no_more_than_is_allowed(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.jpg", (400, 300))
+    data = (tmp_path / "a.jpg").read_bytes()
+    sizes = [decode(data, reduce=factor).shape[:2] for factor in (1, 1.9, 2, 3.9, 4, 7.9, 8, 100)]
+    assert sizes == [(300, 400)] * 2 + [(150, 200)] * 2 + [(75, 100)] * 2 + [(38, 50)] * 2
+
+
 def test_grey_is_pillows_grey() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     batch = collate([Sample(0, pixels, "", "")], Conditions(channels=1))
@@ -181,3 +247,15 @@ def test_blur_is_a_normalised_gaussian_of_its_own_chance() -> None:
     assert share(blurred) == pytest.approx(0.25, abs=0.09)
     again = make_low_res(large[7:9], 8, config, seed=0, positions=[7, 8])
     assert torch.allclose(again, made[7:9], atol=1e-6)
+
+
+def test_classes_are_withheld_by_their_probability(catalog: Path) -> None:
+    config = DataConfig(catalog=catalog, drop_class=0.25, class_name="text")
+    rows = read_rows(config, "needed", 20)
+    dataset = PictureDataset(rows, config, resolution_px=16, seed=0, uses_text=True, n_classes=20)
+    seen = [dataset[position] for position in range(1000)]
+    assert share([s.label == 19 for s in seen]) == pytest.approx(0.25, abs=0.05)
+    texts = {s.txt: s.label for s in seen if s.label != 19 and s.txt != DROP_TEXT}
+    assert [texts[text] for text in sorted(texts)] == list(range(len(texts)))
+    batch = collate(seen[:3], Conditions(classes=True))
+    assert batch.y is not None and batch.conditioning("cpu")["y"].tolist() == [s.label for s in seen[:3]]

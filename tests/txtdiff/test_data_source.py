@@ -140,3 +140,38 @@ def test_folder_problems(tmp_path: Path, folder: Path) -> None:
         read_rows(DataConfig(folder=folder, where="n_chars > 100"), "needed")
     with pytest.raises(InputError, match=r"safeboxes\.jsonl"):
         read_rows(DataConfig(folder=folder, safeboxes=tmp_path / "safeboxes.jsonl"), "needed")
+
+
+@pytest.mark.parametrize("kind", ["catalog", "folder"])
+def test_classes_are_file_names_or_anything_sql_says(kind: str, tmp_path: Path) -> None:
+    rows = make_pictures(tmp_path / "p", 6)
+    for row, name in zip(rows, ["dog_1", "cat_1", "cat_2", "ant_x_y", "dog_2", "eel_1"], strict=True):
+        path = Path(row["uri"]).rename(tmp_path / "p" / f"{name}.png")
+        path.with_suffix(".txt").write_text(row["text"])
+        row |= {"key": path.name, "uri": str(path)}
+    source = {"folder": tmp_path / "p"}
+    if kind == "catalog":
+        source = {"catalog": write_catalog(tmp_path / "c.duckdb", rows)}
+
+    def labels(n_classes: int, **changes: object) -> dict[str, int | None]:
+        read = read_rows(DataConfig(**source, **changes), "needed", n_classes)
+        return {read[i].key.removesuffix(".png"): read[i].label for i in range(len(read))}
+
+    numbers = {"ant_x_y": 0, "cat_1": 1, "cat_2": 1, "dog_1": 2, "dog_2": 2, "eel_1": 3}
+    assert labels(5) == numbers
+    by_width = labels(3, class_name="CASE WHEN key < 'd' THEN 'early' ELSE 'late' END")
+    assert by_width == {key: int(key >= "d") for key in numbers}
+    (tmp_path / "map.json").write_text('{"dog": 7, "ant": 1}')
+    mapped = labels(9, class_map=tmp_path / "map.json", class_unknown=4)
+    assert mapped == {"ant_x_y": 1, "cat_1": 4, "cat_2": 4, "dog_1": 7, "dog_2": 7, "eel_1": 4}
+    for n_classes, changes, message in [
+        (4, {}, "class 3 is too high.*stands for a class withheld"),
+        (3, {"drop_class": 0}, "class 3 is too high"),
+        (9, {"class_name": "NULL"}, "6 pictures have no class"),
+        (9, {"class_name": "no_such_column"}, "no_such_column"),
+        (9, {"class_map": tmp_path / "none.json"}, "cannot be read"),
+        (9, {"class_map": tmp_path / "p" / "eel_1.txt"}, "cannot be read|no map"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            labels(n_classes, **changes)
+    assert labels(4, drop_class=0) == numbers

@@ -102,6 +102,16 @@ def test_defaults_are_those_of_the_fork(tmp_path: Path) -> None:
     assert config.averaging.start == "exponential"
 
 
+def test_classes(tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_text('{"cat": 3}')
+    data = settings(
+        tmp_path, f"--class_cond 1 --class_map_path {tmp_path / 'map.json'} --class_ix_unk 5"
+    ).data
+    assert (data.class_map, data.class_unknown, data.drop_class) == (tmp_path / "map.json", 5, 0.1)
+    notes = fork_settings(base_line(tmp_path, "--class_pdrop 0.5")).notes
+    assert "--class_pdrop 0.5 has no effect: class_cond is 0" in notes
+
+
 def test_upsampler_line(tmp_path: Path) -> None:
     line = (
         f"--data_dir {tmp_path} --large_size 128 --small_size 64 --channel_mult 1,1,2 --noise_cond 1 "
@@ -175,7 +185,8 @@ def test_refused_by_name_with_what_to_use_instead(tmp_path: Path, flag: object) 
     "extra",
     [
         "--autosave 1",
-        "--class_cond 1",
+        "--class_cond 1 --class_ix_drop 7",
+        "--class_cond 1 --class_map_path nowhere.json",
         "--char_level 0",
         "--timestep_respacing 50",
         "--arithmetic_avg_from_step 5,0",

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +17,11 @@ from PIL import Image
 from tiny import TINY, tiny_catalog, tiny_config
 
 from datatools.errors import InputError
-from txtdiff.config import RunConfig
+from txtdiff.cli import main
 from txtdiff.config_files import config_to_toml, make_config
+from txtdiff.data.order import seed_at
 from txtdiff.diffusion.losses import LossTerms
+from txtdiff.model.unet import build_network
 from txtdiff.training import step
 from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
 from txtdiff.training.distributed import Ranks
@@ -36,6 +35,13 @@ from txtdiff.training.weights import load_network
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_catalog(tmp_path_factory.mktemp("data"))
+
+
+def main_of(args: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["txtdiff", *args])
+        main()
+    assert not ended.value.code
 
 
 def stop_after(n: int) -> Callable[[], bool]:
@@ -223,6 +229,29 @@ def test_fp16_may_be_switched_on_when_a_run_goes_on(catalog: Path, unbroken: Pat
     assert state.scaler.get_scale() == 1024.0
 
 
+def test_classes_train_and_are_sampled(catalog: Path, tmp_path: Path) -> None:
+    changes = ["model.n_classes=12", "data.class_name=key", "data.drop_class=0.3", "optim.lr=0.01"]
+    config = tiny_config(catalog, *changes, "run.images=80", "run.grid_pictures=4")
+    train(config, tmp_path / "run", stop_after(3))
+    train(config, tmp_path / "run")
+    classes = json.loads((tmp_path / "run" / "classes.json").read_text())
+    assert classes == {f"{i:03}.png": i for i in range(10)}
+    network, _ = load_network(tmp_path / "run", "raw")
+    assert network.class_embedding is not None
+    table = network.class_embedding.weight
+    torch.manual_seed(seed_at(0, "first_weights", 0))
+    fresh = build_network(config.model).class_embedding
+    assert fresh is not None
+    moved = (table != fresh.weight).any(1)
+    assert moved[11] and moved[:10].sum() >= 8 and not moved[10]  # 10 is no picture's, 11 is the withheld one
+    pictures = {}
+    for label in (2, 3):
+        args = ["sample", "--base", str(tmp_path / "run"), "--txt", "a", "--class", str(label), "--n", "1"]
+        main_of([*args, "--sampler", "ddim:4", "--out", str(tmp_path / str(label))])
+        pictures[label] = (tmp_path / str(label) / "grid.png").read_bytes()
+    assert pictures[2] != pictures[3]
+
+
 def test_a_new_run_may_start_from_averages(catalog: Path, unbroken: Path, tmp_path: Path) -> None:
     config = tiny_config(catalog, f"run.init={unbroken}")
     state = start_or_resume(config, tmp_path, torch.device("cpu"), Ranks())
@@ -276,51 +305,3 @@ def test_what_cannot_start(catalog: Path, tmp_path: Path) -> None:
         train(tiny_config(catalog), tmp_path / "file" / "run")
     with pytest.raises(InputError, match="no pictures to train on"):
         train(make_config(TINY), tmp_path / "d")
-
-
-def run_ranks(config: RunConfig, out: Path, n_ranks: int) -> None:
-    settings = out.with_suffix(".toml")
-    settings.write_text(config_to_toml(config))
-    code = (
-        "import sys; from pathlib import Path; from txtdiff.config_files import *;"
-        "from txtdiff.training.trainer import train;"
-        "train(make_config(file_layer(Path(sys.argv[1]))), Path(sys.argv[2]))"
-    )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": str(n_ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(settings), str(out)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(n_ranks)
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0] * n_ranks
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains(catalog: Path, tmp_path: Path) -> None:
-    config = tiny_config(
-        catalog, "run.images=80", "run.log_every_images=4", "data.batch_size=4", "data.drop_txt=0.3"
-    )
-    train(config, tmp_path / "one")
-    run_ranks(config, tmp_path / "two", n_ranks=2)
-    one, two = (
-        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
-        for run in ("one", "two")
-    )
-    assert [line["images"] for line in one] == [line["images"] for line in two] == list(range(4, 81, 4))
-    for a, b in zip(one, two, strict=True):
-        assert b["loss"] == pytest.approx(a["loss"], abs=1e-6)
-    checkpoints = [load_network(tmp_path / run)[0].state_dict() for run in ("one", "two")]
-    assert all(
-        torch.allclose(checkpoints[0][name], checkpoints[1][name], atol=1e-3) for name in checkpoints[0]
-    )

@@ -26,6 +26,8 @@ class Conditions:
     """Limit on token ids of a transcription; None: the network takes none."""
     captions: bool = False
     """Whether it takes captions."""
+    classes: bool = False
+    """Whether it takes classes."""
     channels: int = 3
     """1 for grey pictures, 3 for RGB."""
 
@@ -35,6 +37,7 @@ def conditions_of(model: ModelConfig) -> Conditions:
     return Conditions(
         max_text_length=None if model.text is None else model.text.max_length,
         captions=model.captions is not None,
+        classes=model.n_classes is not None,
         channels=model.image_channels,
     )
 
@@ -50,6 +53,8 @@ class Batch:
     """(B, L) int64 token ids."""
     capt: Tensor | None
     """(B, 77) int64 CLIP ids."""
+    y: Tensor | None
+    """(B,) int64 classes."""
     texts: list[str]
     captions: list[str]
     failures: list[tuple[str, str]]
@@ -65,10 +70,16 @@ class Batch:
             pictures=self.pictures[which],
             txt=None if self.txt is None else self.txt[which],
             capt=None if self.capt is None else self.capt[which],
+            y=None if self.y is None else self.y[which],
             texts=self.texts[which],
             captions=self.captions[which],
             failures=self.failures,
         )
+
+    def conditioning(self, device: torch.device | str) -> dict[str, Tensor]:
+        """What the network is told, on `device`, as its keyword arguments."""
+        given = {"txt": self.txt, "capt": self.capt, "y": self.y}
+        return {k: ids.to(device, non_blocking=True) for k, ids in given.items() if ids is not None}
 
 
 def load_batches(
@@ -108,6 +119,7 @@ def collate(samples: Sequence[Sample], conditions: Conditions) -> Batch:
         pictures=pictures,
         txt=None if length is None else encode_texts(texts, length),
         capt=encode_captions(captions) if conditions.captions else None,
+        y=torch.tensor([sample.label for sample in samples]) if conditions.classes else None,
         texts=texts,
         captions=captions,
         failures=[failure for sample in samples for failure in sample.failures],

@@ -69,7 +69,8 @@ class DataConfig(Settings):
     catalog: Path | None = None
     """A catalog made by `datatools build-catalog`."""
     folder: Path | None = None
-    """A folder of pictures with `.txt` files beside them, instead of a catalog."""
+    """Instead of a catalog: a folder of pictures with `.txt` files beside them, or a packed set as
+    `datatools pack` made it, wherever it lies now."""
     safeboxes: Path | None = None
     """The folder's text boxes: a safeboxes.jsonl, JSON Lines or the fork's one object."""
     px_scales: Path | None = None
@@ -78,6 +79,13 @@ class DataConfig(Settings):
     """The folder's captions: a captions.jsonl, likewise."""
     where: str | None = None
     """SQL condition on the columns of the catalog's views, e.g. "confidence > 0.8 and n_lines <= 3"."""
+    class_name: str = "split_part(parse_filename(key), '_', 1)"
+    """SQL for a picture's class on the same columns, for a model with classes, e.g. "source". The default is
+    the file's name up to its first underscore."""
+    class_map: Path | None = None
+    """A JSON object of class names and their numbers; none: the sorted names, counted from 0."""
+    class_unknown: Annotated[int, Field(ge=0)] = 0
+    """The number of classes that the map does not name."""
     require_captions: bool = False
     """Leave out pictures without a caption."""
     min_file_size_bytes: Annotated[int, Field(ge=0)] = 0
@@ -92,6 +100,10 @@ class DataConfig(Settings):
     prefetch: Annotated[int, Field(ge=1)] = 2
     """Batches that each worker keeps ready."""
 
+    jpeg_decoding: Literal["full", "reduced"] = "full"
+    """"reduced": a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is cut out of it keeps at least
+    twice the model's resolution. Several times faster; grey levels differ by less than one on average."""
+
     crop: CropConfig = CropConfig()
     """Random crops."""
     no_text: NoTextConfig = NoTextConfig()
@@ -105,5 +117,7 @@ class DataConfig(Settings):
     """How often the caption is withheld."""
     drop_all: Probability = 0.1
     """How often both are withheld together, drawn independently of the two above."""
+    drop_class: Probability = 0.1
+    """How often the class is withheld: the network is told its last class instead."""
     low_res: LowResConfig = LowResConfig()
     """The small pictures an upsampler starts from."""

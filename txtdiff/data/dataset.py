@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from datatools.console import plain
-from datatools.decode import Rejection, decode
+from datatools.decode import Rejection, decode, read_size_px
 from datatools.errors import InputError
 from datatools.sources import fetch
 from txtdiff.data.config import DataConfig
 from txtdiff.data.order import index_at, numpy_generator
-from txtdiff.data.picture import Surroundings, prepare_picture
+from txtdiff.data.picture import Surroundings, cut_picture, plan_cut
 from txtdiff.data.source import Row, Rows
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION
 
@@ -34,6 +34,8 @@ class Sample:
     """Transcription, or DROP_TEXT where it is withheld."""
     capt: str
     """Caption, or NULL_CAPTION where there is none or it is withheld."""
+    label: int | None = None
+    """Class, the last one where it is withheld; None: the model has no classes."""
     failures: tuple[tuple[str, str], ...] = ()
     """(key, cause) of pictures that stood at this position and could not be read."""
 
@@ -48,16 +50,25 @@ class PictureDataset(Dataset[Sample]):
         seed: the run's.
         uses_text: whether the model is told the transcription. If not, no picture counts as having text, so
             nothing protects it from flips and crops.
+        n_classes: classes of the model, the last of which stands for a class withheld; None: it has none.
     """
 
     def __init__(
-        self, rows: Rows, config: DataConfig, *, resolution_px: int, seed: int, uses_text: bool
+        self,
+        rows: Rows,
+        config: DataConfig,
+        *,
+        resolution_px: int,
+        seed: int,
+        uses_text: bool,
+        n_classes: int | None = None,
     ) -> None:
         self._rows = rows
         self._config = config
         self._resolution_px = resolution_px
         self._seed = seed
         self._uses_text = uses_text
+        self._n_classes = n_classes
 
     def __getitem__(self, position: int) -> Sample:
         failures: list[tuple[str, str]] = []
@@ -66,33 +77,36 @@ class PictureDataset(Dataset[Sample]):
         for _ in range(_MAX_REPLACEMENTS):
             row = self._rows[index]
             try:
-                pixels = decode(fetch(row.uri))
+                data = fetch(row.uri)
+                size_px = read_size_px(data)
+                txt, capt = self._conditioning(row, rng)
+                label = self._label(row, rng)
+                pixels = self._pixels(data, size_px, row, rng)
             except Exception as error:  # remote stores raise types of their own
                 # A file that is gone or spoilt since the catalog was made must not end a long run. Another
                 # one stands in, and the trainer counts what failed.
                 failures.append((row.key, _cause(error)))
                 index = int(rng.integers(len(self._rows)))
                 continue
-            return self._sample(position, pixels, row, tuple(failures), rng)
+            return Sample(position, pixels, txt, capt, label, tuple(failures))
         raise InputError(
             f"{_MAX_REPLACEMENTS} pictures in a row cannot be read, the last one {plain(failures[-1][0])} "
             f"({failures[-1][1]})",
             "Have they moved since the catalog was made? Build it again.",
         )
 
-    def _sample(
-        self,
-        position: int,
-        pixels: NDArray[np.uint8],
-        row: Row,
-        failures: tuple[tuple[str, str], ...],
-        rng: np.random.Generator,
-    ) -> Sample:
-        txt, capt = self._conditioning(row, rng)
-        pixels = prepare_picture(
-            pixels, self._surroundings(row, rng), self._config, resolution_px=self._resolution_px, rng=rng
-        )
-        return Sample(position, pixels, txt, capt, failures)
+    def _pixels(
+        self, data: bytes, size_px: tuple[int, int], row: Row, rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        config, resolution_px = self._config, self._resolution_px
+        cut = plan_cut(size_px, self._surroundings(row, rng), config, resolution_px=resolution_px, rng=rng)
+        reduce = cut.edge_px / (2 * resolution_px) if config.jpeg_decoding == "reduced" else 1.0
+        return cut_picture(decode(data, reduce=reduce), cut, resolution_px)
+
+    def _label(self, row: Row, rng: np.random.Generator) -> int | None:
+        if self._n_classes is None:
+            return None
+        return self._n_classes - 1 if rng.random() < self._config.drop_class else row.label
 
     def _conditioning(self, row: Row, rng: np.random.Generator) -> tuple[str, str]:
         """Text and caption, each perhaps withheld. Empty text stays: it says that there is no text."""

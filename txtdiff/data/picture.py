@@ -1,7 +1,8 @@
-"""One picture: from the decoded file to the square of pixels the model sees."""
+"""One picture: what is taken of it, and the square of pixels the model sees."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box, borrowed, random_square, safebox_square, square_around
 
-__all__ = ["Surroundings", "fit_square", "prepare_picture"]
+__all__ = ["Cut", "Surroundings", "cut_picture", "fit_square", "plan_cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,33 +26,78 @@ class Surroundings:
     """Another picture's safebox and (width, height), for pictures without text."""
 
 
-def prepare_picture(
-    pixels: NDArray[np.uint8],
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What is taken of a picture, in pixels of the whole one after a flip."""
+
+    size_px: tuple[int, int]
+    """(width, height) of the whole picture."""
+    flip: bool
+    crop: Box | None = None
+    """A square that is scaled in one step, as the fork did with crops; None: `part` is scaled by halving."""
+    part: Box | None = None
+    """The part that is scaled; None: the whole picture."""
+
+    @property
+    def edge_px(self) -> float:
+        """Shorter edge of what is taken."""
+        box = self.crop or self.part
+        return min(self.size_px) if box is None else min(box.width, box.height)
+
+
+def plan_cut(
+    size_px: tuple[int, int],
     around: Surroundings,
     config: DataConfig,
     *,
     resolution_px: int,
     rng: np.random.Generator,
-) -> NDArray[np.uint8]:
-    """Flip, crop and scale (H, W, 3) to (resolution_px, resolution_px, 3), all chances drawn from `rng`."""
-    image = Image.fromarray(pixels)
+) -> Cut:
+    """What to take of a picture of (width, height), all chances drawn from `rng`. Needs no pixels."""
     # Always drawn, so that a setting of flips does not shift the crops.
-    flip = rng.random() < config.no_text.flip_probability
-    if flip and not around.has_text:
+    flip = rng.random() < config.no_text.flip_probability and not around.has_text
+    crop = _choose_crop(size_px, around, config, resolution_px, rng)
+    if crop is not None or config.square == "centre" or around.safebox is None:
+        return Cut(size_px, flip, crop)
+    part = square_around(size_px, _inside(around.safebox, size_px), min(size_px), rng)
+    return Cut(size_px, flip, None, part)
+
+
+def cut_picture(pixels: NDArray[np.uint8], cut: Cut, resolution_px: int) -> NDArray[np.uint8]:
+    """Flip, crop and scale (H, W, 3) to (resolution_px, resolution_px, 3).
+
+    The pixels may be those of a reduced JPEG (`datatools.decode.decode`); the same part of it is taken.
+    """
+    image = Image.fromarray(pixels)
+    if image.size != cut.size_px:
+        return np.asarray(_cut_reduced(image, cut, resolution_px))
+    if cut.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    box = _choose_crop(image.size, around, config, resolution_px, rng)
+    box = cut.crop or cut.part
     if box is not None:
-        image = _cut(image, box)
-        # As the fork: a crop is resized in one step, an uncropped picture by halving first.
+        image = image.crop((round(box.left), round(box.top), round(box.right), round(box.bottom)))
+    if cut.crop is not None:
         image = image.resize((resolution_px, resolution_px), Image.Resampling.BICUBIC)
-    elif config.square == "around_text" and around.safebox is not None:
-        largest = square_around(image.size, _inside(around.safebox, image.size), min(image.size), rng)
-        image = image if largest is None else _cut(image, largest)
     return np.asarray(fit_square(image, resolution_px))
 
 
-def _cut(image: Image.Image, box: Box) -> Image.Image:
-    return image.crop((round(box.left), round(box.top), round(box.right), round(box.bottom)))
+def _cut_reduced(image: Image.Image, cut: Cut, resolution_px: int) -> Image.Image:
+    """The same part of a picture that is 2, 4 or 8 times smaller."""
+    width, height = cut.size_px
+    # A pixel holds step x step of the whole picture's; the last column and row may reach beyond its edge.
+    step = next(n for n in (2, 4, 8) if image.size == (math.ceil(width / n), math.ceil(height / n)))
+    box = cut.crop or cut.part or Box(0, 0, width, height)
+    if cut.flip:
+        box = Box(width - box.right, box.top, width - box.left, box.bottom)
+    reduced = (box.left / step, box.top / step, box.right / step, box.bottom / step)
+    if cut.crop is not None:
+        image = image.resize((resolution_px, resolution_px), Image.Resampling.BICUBIC, reduced)
+    else:  # where halving would have come to
+        half = (round(box.width) // step, round(box.height) // step)
+        image = image.resize(half, Image.Resampling.BOX, reduced)
+    if cut.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return fit_square(image, resolution_px)
 
 
 def _choose_crop(

@@ -1,8 +1,8 @@
-"""Where training pictures come from: a catalog's views or a folder, filtered and put in order by DuckDB."""
+"""Where training pictures come from: a catalog, a packed set or a folder, filtered and ordered by DuckDB."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from datatools.catalog import query_catalog
 from datatools.errors import InputError
+from datatools.pack import PACKED_CATALOG, PACKED_PICTURES
+from txtdiff.data.classes import read_classes
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box
 from txtdiff.data.folder import read_folder
@@ -37,8 +39,8 @@ _KNOWN = """
 
 _WANTED = """
     SELECT key, uri, width_px, height_px, text, "left", top, "right", bottom, greatest(sx, sy) AS px_scale,
-        captions
-    FROM known WHERE {} ORDER BY key
+        captions, {class_name} AS class_name
+    FROM known WHERE {conditions} ORDER BY key
 """
 
 
@@ -55,16 +57,22 @@ class Row:
     safebox: Box | None
     px_scale: float
     captions: tuple[str, ...]
+    label: int | None = None
+    """Class, for models with classes."""
 
 
 class Rows:
     """The pictures of a run in a fixed order. Stays in Arrow, so that worker processes share its memory.
 
     Args:
-        table: columns key, uri, width_px, height_px, text, left, top, right, bottom, px_scale, captions.
+        table: columns key, uri, width_px, height_px, text, left, top, right, bottom, px_scale, captions,
+            class_name.
+        classes: class name -> number; names that are not in it have the number `unknown`.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, classes: Mapping[str, int] | None = None, unknown: int = 0) -> None:
+        self.classes = dict(classes or {})
+        self._unknown = unknown
         self._table = table.combine_chunks()
         has_box = pc.is_valid(table["left"]).to_numpy(zero_copy_only=False)
         self._with_safebox = has_box.nonzero()[0]
@@ -83,6 +91,7 @@ class Rows:
             safebox=None if edges[0] is None else Box(*edges),
             px_scale=found["px_scale"] or 1.0,
             captions=tuple(found["captions"] or ()),
+            label=self.classes.get(found["class_name"], self._unknown) if self.classes else None,
         )
 
     @property
@@ -97,27 +106,50 @@ class Rows:
         return self[int(self._with_safebox[int(chance * len(self._with_safebox))])]
 
 
-def read_rows(config: DataConfig, text: Literal["needed", "unused"]) -> Rows:
+def read_rows(config: DataConfig, text: Literal["needed", "unused"], n_classes: int | None = None) -> Rows:
     """The pictures that `config` asks for, ordered by key.
 
     Args:
         config: names the catalog and the filters.
         text: "needed" leaves out pictures that nobody transcribed.
+        n_classes: classes of the model; None: it has none.
 
     Raises:
-        InputError: no source, not readable, a wrong condition, or no picture left; says what was left out.
+        InputError: no source, not readable, a wrong condition or class, or no picture left; says what was
+            left out.
     """
     conditions = _conditions(config, text)
-    if config.catalog is not None:
-        name, query = config.catalog, partial(_query_catalog, config.catalog)
-    elif config.folder is not None:
-        name, query = config.folder, partial(_query_table, read_folder(config))
-    else:
-        raise InputError("no pictures to train on", "Give a catalog: --catalog FILE, or data.catalog.")
+    class_name = "NULL" if n_classes is None else f"CAST(({config.class_name}\n) AS VARCHAR)"
+    name, run = _source(config)
+
+    def query(conditions: Conditions) -> pa.Table:
+        return run(_WANTED.format(class_name=class_name, conditions=" AND ".join(conditions.values())))
+
     table = query(conditions)
     if not table.num_rows:
         raise InputError(f"no usable picture in {name}", _what_is_missing(query, conditions))
-    return Rows(table)
+    if n_classes is None:
+        return Rows(table)
+    return Rows(table, read_classes(config, table["class_name"], n_classes), config.class_unknown)
+
+
+def _source(config: DataConfig) -> tuple[Path, Callable[[str], pa.Table]]:
+    """Where the pictures are, and how a question about them is answered."""
+    if config.catalog is not None:
+        return config.catalog, partial(_query_catalog, config.catalog)
+    if config.folder is None:
+        raise InputError(
+            "no pictures to train on", "Give a catalog (--catalog FILE) or a folder (--folder DIR)."
+        )
+    if not (config.folder / PACKED_CATALOG).is_file():
+        return config.folder, partial(_query_table, read_folder(config))
+    for name in ("safeboxes", "px_scales", "captions"):
+        if getattr(config, name) is not None:
+            raise InputError(
+                f"data.{name} has no effect: {config.folder} is a packed set, which has its own",
+                "Leave it out.",
+            )
+    return config.folder, partial(_query_packed, config.folder)
 
 
 def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> Conditions:
@@ -137,23 +169,27 @@ def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> Condit
     return conditions
 
 
-def _select(conditions: Conditions) -> str:
-    return _WANTED.format(" AND ".join(conditions.values()))
-
-
-def _query_catalog(catalog: Path, conditions: Conditions) -> pa.Table:
+def _query_catalog(catalog: Path, wanted: str) -> pa.Table:
     # The user's own condition may say anything; `query_catalog` lets it read this file and nothing else.
-    return query_catalog(catalog, f"WITH known AS ({_KNOWN}) {_select(conditions)}")
+    return query_catalog(catalog, f"WITH known AS ({_KNOWN}) {wanted}")
 
 
-def _query_table(known: pa.Table, conditions: Conditions) -> pa.Table:
+def _query_packed(folder: Path, wanted: str) -> pa.Table:
+    """A packed set is found where it is now, not where it was made: it may have been copied elsewhere."""
+    table = _query_catalog(folder / PACKED_CATALOG, wanted)
+    root = folder.absolute() / PACKED_PICTURES
+    uris = pa.array([str(root / key) for key in table["key"].to_pylist()], pa.string())
+    return table.set_column(table.column_names.index("uri"), "uri", uris)
+
+
+def _query_table(known: pa.Table, wanted: str) -> pa.Table:
     safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
     with duckdb.connect(config=safe) as db:
         db.register("known", known)
         try:
-            return db.sql(_select(conditions)).to_arrow_table()
+            return db.sql(wanted).to_arrow_table()
         except duckdb.Error as error:
-            raise InputError(f"data.where cannot be used: {error}") from error
+            raise InputError(f"data.where or data.class_name cannot be used: {error}") from error
 
 
 def _what_is_missing(query: Callable[[Conditions], pa.Table], conditions: Conditions) -> str:

@@ -62,6 +62,10 @@ def _idle_in_attention(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
 
 
 def _idle_in_data(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
+    if not flags.on("class_cond"):
+        yield {"class_map_path", "class_ix_unk", "class_ix_drop", "class_pdrop"}, "class_cond is 0"
+    elif not flags.text("class_map_path"):
+        yield {"class_ix_unk"}, "there is no class_map_path"
     if flags.number("crop_prob") <= 0:
         yield {"crop_min_scale", "crop_max_scale", "safebox_path"}, "crop_prob is 0"
     if not flags.text("safebox_path"):

@@ -52,8 +52,6 @@ def fork_settings(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
     """
     flags = parse_fork_flags(argv, script_of(argv, "train", stage))
     refuse_flags(flags)
-    if flags.on("class_cond"):
-        raise InputError("--class_cond 1 is refused in training: pictures have no classes here")
     if flags.on("txt") and not flags.on("char_level"):
         raise InputError(
             "--char_level 0 is refused: a text encoder with a tokenizer of its own is not trained here",

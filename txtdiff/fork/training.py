@@ -25,7 +25,19 @@ def training_settings(flags: ForkFlags, model: ModelConfig) -> dict[str, Any]:
     Raises:
         InputError: values that no run could use.
     """
-    groups = (_data, _crops, _low_res, _drops, _diffusion, _loss, _rates, _precision, _averaging, _run)
+    groups = (
+        _data,
+        _classes,
+        _crops,
+        _low_res,
+        _drops,
+        _diffusion,
+        _loss,
+        _rates,
+        _precision,
+        _averaging,
+        _run,
+    )
     return dict(_direct(flags)) | {path: value for group in groups for path, value in group(flags, model)}
 
 
@@ -66,6 +78,21 @@ def _data(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
         yield from _sidecar(flags, "px_scales_path", "data.px_scales")
     if model.captions is not None or flags.on("require_capts"):
         yield from _sidecar(flags, "capt_path", "data.captions")
+
+
+def _classes(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
+    if model.n_classes is None:
+        return
+    yield from _sidecar(flags, "class_map_path", "data.class_map")
+    if flags.text("class_map_path"):
+        yield "data.class_unknown", flags.whole("class_ix_unk")
+    yield "data.drop_class", flags.number("class_pdrop")
+    if flags.whole("class_ix_drop") != model.n_classes - 1:
+        raise InputError(
+            f"--class_ix_drop {flags.whole('class_ix_drop')} is refused: the class that stands for none is "
+            f"the last one, {model.n_classes - 1}",
+            "Leave the flag out, and that class out of the map.",
+        )
 
 
 def _sidecar(flags: ForkFlags, name: str, path: str) -> Iterator[Setting]:

@@ -3,7 +3,7 @@
 After k updates an average is the exact mean of the first k + 1 weights until k + 1 reaches 1 / (1 - rate),
 and follows `rate` from there (the fork's rule, fork_spec 8.4). So a short run has a useful average, and no
 trace of the random start is left in a long one. The count is part of the checkpoint, so a resumed run needs
-no correction by hand.
+no correction by hand. Beside them, averages of a fixed relative length may be kept (`power_average`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from txtdiff.training.power_average import new_share
+from txtdiff.training.sharding import local_part
 
 __all__ = ["Averages", "averaged_names", "start_averages", "update_averages"]
 
@@ -26,6 +29,10 @@ class Averages:
     """Number of weights averaged so far, the start included."""
     by_rate: dict[float, dict[str, Tensor]] = field(default_factory=dict)
     """rate -> parameter name -> average."""
+    by_length: dict[float, dict[str, Tensor]] = field(default_factory=dict)
+    """relative length -> parameter name -> power-function average."""
+    steps: int = 0
+    """Optimiser steps in the power-function averages, which do not count the start."""
 
 
 def averaged_names(network: nn.Module) -> list[str]:
@@ -33,12 +40,15 @@ def averaged_names(network: nn.Module) -> list[str]:
     return [name for name, weight in network.named_parameters() if weight.requires_grad]
 
 
-def start_averages(network: nn.Module, rates: Sequence[float]) -> Averages:
+def start_averages(network: nn.Module, rates: Sequence[float], lengths: Sequence[float] = ()) -> Averages:
     """Averages of one: the weights as they are."""
     weights = dict(network.named_parameters())
     names = averaged_names(network)
-    by_rate = {rate: {n: weights[n].detach().float().clone() for n in names} for rate in rates}
-    return Averages(count=1, by_rate=by_rate)
+
+    def copies() -> dict[str, Tensor]:
+        return {name: weights[name].detach().float().clone() for name in names}
+
+    return Averages(1, {rate: copies() for rate in rates}, {length: copies() for length in lengths})
 
 
 @torch.no_grad()
@@ -55,7 +65,14 @@ def update_averages(
         start: "exponential" skips the arithmetic phase.
     """
     averages.count += 1
+    averages.steps += 1
     for rate, means in averages.by_rate.items():
         share = 1 - rate if start == "exponential" else max(1 / averages.count, 1 - rate)
-        news = [weights[name].detach().float() for name in means]
-        torch._foreach_lerp_(list(means.values()), news, share)
+        _move(means, weights, share)
+    for length, means in averages.by_length.items():
+        _move(means, weights, new_share(averages.steps, length))
+
+
+def _move(means: Mapping[str, Tensor], weights: Mapping[str, Tensor], share: float) -> None:
+    news = [local_part(weights[name].detach()).float() for name in means]
+    torch._foreach_lerp_([local_part(mean) for mean in means.values()], news, share)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from datatools.console import parse_count
 from datatools.errors import InputError
 from txtdiff.settings import Settings
+from txtdiff.training.power_average import Length
 
 __all__ = ["AveragingConfig", "Images", "OptimConfig", "RunSettings"]
 
@@ -66,7 +67,7 @@ class OptimConfig(Settings):
 
 def _distinct(rates: tuple[float, ...]) -> tuple[float, ...]:
     if len(set(rates)) != len(rates):
-        raise ValueError("a rate is given twice")
+        raise ValueError("a number is given twice")
     return rates
 
 
@@ -80,6 +81,12 @@ class AveragingConfig(Settings):
     start: Literal["arithmetic", "exponential"] = "arithmetic"
     """"arithmetic": the plain mean of all weights until 1 / (1 - rate) steps, exponential from there.
     "exponential": from the first step."""
+    lengths: Annotated[tuple[Length, ...], AfterValidator(_distinct)] = ()
+    """Besides, power-function averages of these relative lengths, e.g. 0.05,0.1, from which averages of any
+    length are made after training: `txtdiff convert RUN --ema-length 0.07 --out DIR`."""
+    snapshot_every_images: Annotated[Images, Field(ge=1)] = 100_000
+    """Images between the copies of those averages that are kept for it, in profiles/; one more at the end.
+    A copy takes half the room of the weights for each length."""
 
 
 class RunSettings(Settings):
@@ -91,6 +98,9 @@ class RunSettings(Settings):
     """Decides the first weights, the order of the pictures, crops and noise."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. "auto": a GPU if there is one."""
+    sharding: Literal["none", "full"] = "none"
+    """Of several processes: "none", each holds the whole network; "full", each holds a part of weights,
+    gradients, optimiser state and averages (FSDP2), to train what fits no single GPU."""
     compile: Literal["off", "model", "blocks"] = "off"
     """torch.compile of nothing, the whole network, or each repeated block (compiles faster)."""
     log_every_images: Annotated[Images, Field(ge=1)] = 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from datatools.atomic import write_bytes_atomic
@@ -28,7 +29,6 @@ from txtdiff.diffusion.samplers import sample_ddim
 from txtdiff.diffusion.schedule import make_schedule
 from txtdiff.diffusion.steps import trailing_steps
 from txtdiff.diffusion.thresholding import thresholded
-from txtdiff.training.state import TrainingState
 
 __all__ = ["Grid", "draw_grid", "prepare_grid", "tiled"]
 
@@ -38,27 +38,56 @@ Grid = dict[str, Tensor]
 """Conditioning of the grid's pictures, as keyword arguments of the network."""
 
 
-def prepare_grid(rows: Rows, config: RunConfig) -> Grid:
+def prepare_grid(rows: Rows, config: RunConfig, device: torch.device) -> Grid:
     """The conditioning of the first pictures of the run, uncropped and with nothing withheld."""
     model = config.model
-    plain_data = DataConfig(square=config.data.square, drop_capt=0, drop_all=0)
+    plain_data = DataConfig(square=config.data.square, drop_capt=0, drop_all=0, drop_class=0)
     dataset = PictureDataset(
-        rows, plain_data, resolution_px=model.image_size_px, seed=config.run.seed, uses_text=True
+        rows,
+        plain_data,
+        resolution_px=model.image_size_px,
+        seed=config.run.seed,
+        uses_text=True,
+        n_classes=model.n_classes,
     )
     batch = collate([dataset[position] for position in range(config.run.grid_pictures)], conditions_of(model))
-    grid = {"txt": batch.txt, "capt": batch.capt}
+    grid = batch.conditioning("cpu")
     if model.upsampler is not None:
         small = shrink(to_network_range(batch.pictures), model.upsampler.small_size_px, config.data.low_res)
         grid["low_res"] = small[:, : model.upsampler.low_res_channels]
     if model.upsampler is not None and model.upsampler.noise_conditioning:
         grid["cond_timesteps"] = torch.zeros(len(batch), dtype=torch.int64)
-    return {name: value for name, value in grid.items() if value is not None}
+    return {name: value.to(device) for name, value in grid.items()}
 
 
-def draw_grid(grid: Grid, state: TrainingState, path: Path) -> None:
-    """Sample the grid's pictures with DDIM from the first average, and save them as one PNG."""
-    n = len(next(iter(grid.values())))
-    parts = [_sample(grid, slice(first, first + _BATCH), state) for first in range(0, n, _BATCH)]
+def draw_grid(
+    grid: Grid, network: nn.Module, averaged: Mapping[str, Tensor], config: RunConfig, path: Path
+) -> None:
+    """Sample the grid's pictures with DDIM from an average, and save them as one PNG.
+
+    Args:
+        grid: from `prepare_grid`.
+        network: whole, not sharded.
+        averaged: weights that take the place of the network's own.
+        config: the run's settings.
+        path: the file.
+    """
+    averaged = dict(averaged)
+
+    def averaged_network(*args: Any, **kwargs: Any) -> Tensor:
+        out: Tensor = functional_call(network, averaged, args, kwargs)
+        return out
+
+    n, training = config.run.grid_pictures, network.training
+    device = next(iter(averaged.values())).device
+    network.eval()
+    try:
+        parts = [
+            _sample(grid, range(first, min(first + _BATCH, n)), averaged_network, config, device)
+            for first in range(0, n, _BATCH)
+        ]
+    finally:
+        network.train(training)
     buffer = BytesIO()
     tiled(to_uint8(torch.cat(parts))).save(buffer, "PNG")
     write_bytes_atomic(path, buffer.getvalue())
@@ -74,24 +103,13 @@ def tiled(pictures: NDArray[np.uint8]) -> Image.Image:
     return sheet
 
 
-def _sample(grid: Grid, which: slice, state: TrainingState) -> Tensor:
-    model, diffusion = state.config.model, state.config.diffusion
-    device = state.totals.device
-    cond = {name: value[which].to(device) for name, value in grid.items()}
+def _sample(
+    grid: Grid, which: range, network: Callable[..., Tensor], config: RunConfig, device: torch.device
+) -> Tensor:
+    model, diffusion = config.model, config.diffusion
+    cond = {name: value[which.start : which.stop] for name, value in grid.items()}
     schedule = make_schedule(diffusion.noise_schedule, diffusion.n_steps)
-    averaged = next(iter(state.averages.by_rate.values()))
-
-    def network(*args: Any, **kwargs: Any) -> Tensor:
-        out: Tensor = functional_call(state.network, averaged, args, kwargs)
-        return out
-
     shape = (model.image_channels, model.image_size_px, model.image_size_px)
-    seeds = range(which.start, which.start + len(next(iter(cond.values()))))
-    noise = picture_noise(seeds, shape, stage=0, purpose=START, device=device)
+    noise = picture_noise(which, shape, stage=0, purpose=START, device=device)
     denoiser = thresholded(network_denoiser(network, diffusion, cond), schedule)
-    steps = trailing_steps(diffusion.n_steps, state.config.run.grid_steps)
-    state.network.eval()
-    try:
-        return sample_ddim(denoiser, noise(), schedule, steps)
-    finally:
-        state.network.train()
+    return sample_ddim(denoiser, noise(), schedule, trailing_steps(diffusion.n_steps, config.run.grid_steps))

@@ -23,6 +23,7 @@ from txtdiff.training.checkpoint import newest_checkpoint
 from txtdiff.training.distributed import Ranks, wait_for_all
 from txtdiff.training.metrics import new_totals
 from txtdiff.training.optimizer import make_optimizer
+from txtdiff.training.sharding import shard
 from txtdiff.training.state import TrainingState, load_state
 from txtdiff.training.weights import load_config, load_network
 
@@ -51,6 +52,8 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
             load_caption_tower(network)
         else:
             started_from = _take_weights(network, config.run.init)
+    if config.run.sharding == "full" and ranks.n > 1:
+        shard(network, ranks.n, device)
     state = _new_state(config, network.to(device), device)
     state.started_from = started_from
     if checkpoint is not None:
@@ -87,7 +90,7 @@ def _new_state(config: RunConfig, network: nn.Module, device: torch.device) -> T
         config=config,
         network=network,
         optimizer=make_optimizer(network, optim),
-        averages=start_averages(network, config.averaging.rates),
+        averages=start_averages(network, config.averaging.rates, config.averaging.lengths),
         scaler=scaler,
         totals=new_totals(device),
     )

@@ -18,9 +18,20 @@ from txtdiff.config_files import config_to_toml
 from txtdiff.training.averaging import Averages
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.metrics import Totals
+from txtdiff.training.sharding import whole
 from txtdiff.training.tensor_files import read_header, read_tensors
 
-__all__ = ["CONFIG", "MODEL", "TrainingState", "average_file", "load_state", "read_facts", "save_state"]
+__all__ = [
+    "CONFIG",
+    "MODEL",
+    "STATE",
+    "TrainingState",
+    "average_file",
+    "load_state",
+    "profile_file",
+    "read_facts",
+    "save_state",
+]
 
 MODEL = "model.safetensors"
 OPTIMIZER = "optim.safetensors"
@@ -32,6 +43,11 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 def average_file(rate: float) -> str:
     """Name of the file with the averages of one rate."""
     return f"average-{rate}.safetensors"
+
+
+def profile_file(length: float) -> str:
+    """Name of the file with the power-function average of one length."""
+    return f"profile-{length}.safetensors"
 
 
 @dataclass
@@ -52,20 +68,30 @@ class TrainingState:
     """Where the first weights came from, if not from chance."""
 
 
-def save_state(state: TrainingState, run_dir: Path) -> Path:
-    """Write a checkpoint of `state` and return its directory."""
+def save_state(state: TrainingState, run_dir: Path, leads: bool = True) -> Path | None:
+    """Write a checkpoint of `state` and return its directory; None where another process writes it.
+
+    Args:
+        leads: whether this process writes. All call it: sharded tensors are put together by all of them.
+    """
+    averages = state.averages
     facts = {
         "images": state.images,
-        "averaging_count": state.averages.count,
+        "averaging_count": averages.count,
+        "profile_steps": averages.steps,
         "totals": state.totals.tolist(),
         "grad_scaler": state.scaler.state_dict(),
         "failures": dict(sorted(state.failures.items())),
         "started_from": state.started_from,
         "torch": str(torch.__version__),
     }
-    files: dict[str, dict[str, Tensor] | str] = {MODEL: state.network.state_dict()}
-    files |= {average_file(rate): means for rate, means in state.averages.by_rate.items()}
-    files[OPTIMIZER] = _optimizer_tensors(state)
+    tensors = {MODEL: state.network.state_dict()}
+    tensors |= {average_file(rate): means for rate, means in averages.by_rate.items()}
+    tensors |= {profile_file(length): means for length, means in averages.by_length.items()}
+    tensors[OPTIMIZER] = _optimizer_tensors(state)
+    files: dict[str, dict[str, Tensor] | str] = {name: whole(part) for name, part in tensors.items()}
+    if not leads:
+        return None
     files[CONFIG] = config_to_toml(state.config)
     files[STATE] = json.dumps(facts, indent=1)
     return write_checkpoint(run_dir, state.images, files)
@@ -81,6 +107,8 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
     read_tensors(checkpoint / MODEL, state.network.state_dict())
     for rate, means in state.averages.by_rate.items():
         read_tensors(checkpoint / average_file(rate), means)
+    for length, means in state.averages.by_length.items():
+        read_tensors(checkpoint / profile_file(length), means)
     if not (checkpoint / OPTIMIZER).exists():
         _continue_converted(state, facts)
         return
@@ -88,6 +116,7 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
     try:
         state.images = int(facts["images"])
         state.averages.count = int(facts["averaging_count"])
+        state.averages.steps = int(facts.get("profile_steps", 0))
         state.totals.copy_(torch.tensor(facts["totals"], dtype=torch.float64))
         if facts["grad_scaler"]:  # empty when the run so far was not in fp16: the scaler then begins anew
             state.scaler.load_state_dict(facts["grad_scaler"])

@@ -19,6 +19,7 @@ from txtdiff.training.averaging import update_averages
 from txtdiff.training.distributed import Ranks
 from txtdiff.training.metrics import Overflow, add_grad_norm, add_losses
 from txtdiff.training.optimizer import rate_factor, set_rates
+from txtdiff.training.sharding import average_whole_gradients, clip_sharded, is_sharded, sync_gradients
 from txtdiff.training.state import TrainingState
 
 __all__ = ["Inputs", "make_inputs", "train_step"]
@@ -78,7 +79,12 @@ def _update_weights(state: TrainingState) -> None:
     optim = state.config.optim
     state.scaler.unscale_(state.optimizer)
     trained = [weight for group in state.optimizer.param_groups for weight in group["params"]]
-    norm = nn.utils.clip_grad_norm_(trained, optim.clip_grad_norm or float("inf"))
+    limit = optim.clip_grad_norm or float("inf")
+    if is_sharded(state.network):
+        average_whole_gradients(state.network)
+        norm = clip_sharded(trained, limit)
+    else:
+        norm = nn.utils.clip_grad_norm_(trained, limit)
     add_grad_norm(state.totals, norm, _overflow(state))
     scale = state.scaler.get_scale()
     state.scaler.step(state.optimizer)
@@ -103,9 +109,7 @@ def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs
         [torch.randn(x0.shape[1:], generator=torch_generator(seed, "noise", p, device), device=device)
          for p in positions]
     )  # fmt: skip
-    cond = {} if batch.txt is None else {"txt": batch.txt.to(device, non_blocking=True)}
-    if batch.capt is not None:
-        cond["capt"] = batch.capt.to(device, non_blocking=True)
+    cond = batch.conditioning(device)
     if config.model.upsampler is not None:
         cond |= _low_res(x0, config, positions)
     return Inputs(x0, t, noise, cond)
@@ -138,6 +142,8 @@ def _split(batch: Batch, microbatch: int | None) -> Iterator[Batch]:
 
 def _without_sync(forward: Callable[..., Tensor], last: bool) -> AbstractContextManager[None]:
     """Gradients travel between ranks once a step, with the last part."""
+    if isinstance(forward, nn.Module) and is_sharded(forward):
+        sync_gradients(forward, last)
     if last or not isinstance(forward, nn.parallel.DistributedDataParallel):
         return nullcontext()
     return forward.no_sync()

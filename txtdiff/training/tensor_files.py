@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from datatools.errors import InputError
+from txtdiff.training.sharding import fill
 
 __all__ = ["check_shapes", "read_header", "read_tensors", "stream_tensors"]
 
@@ -76,7 +77,7 @@ def read_tensors(path: Path, into: Mapping[str, Tensor]) -> None:
     check_shapes(path, {name: tuple(tensor.shape) for name, tensor in into.items()})
     with torch.no_grad(), safe_open(path, framework="pt") as file:
         for name, tensor in into.items():
-            tensor.copy_(file.get_tensor(name))
+            fill(tensor, file.get_tensor(name))
 
 
 def check_shapes(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from txtdiff.data.order import rank_positions
 from txtdiff.data.source import Rows, read_rows
 from txtdiff.training.checkpoint import sweep
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
+from txtdiff.training.sharding import is_sharded
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.state import CONFIG, TrainingState
 from txtdiff.training.step import train_step
@@ -71,13 +73,16 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
     device_type = pick_device(config.run.device)
     with join_ranks(device_type) as ranks, _holding(out, ranks), _backends(config):
         _check_ranks(config, ranks)
-        rows = read_rows(config.data, text="unused" if config.model.text is None else "needed")
+        model = config.model
+        rows = read_rows(config.data, "unused" if model.text is None else "needed", model.n_classes)
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
             return Outcome("was_finished", state.images, len(rows), state.failures)
         if ranks.leads:
             write_text_atomic(out / CONFIG, config_to_toml(config))
+            if rows.classes:
+                write_text_atomic(out / "classes.json", json.dumps(rows.classes, indent=1))
         with open_watch(state, out, rows, ranks) as watch:
             stopped = _loop(state, rows, watch, should_stop, device)
         kind: Literal["stopped", "finished"] = "stopped" if stopped else "finished"
@@ -109,7 +114,12 @@ def _batches(state: TrainingState, rows: Rows, ranks: Ranks, device: torch.devic
     config = state.config
     model, data, run = config.model, config.data, config.run
     dataset = PictureDataset(
-        rows, data, resolution_px=model.image_size_px, seed=run.seed, uses_text=model.text is not None
+        rows,
+        data,
+        resolution_px=model.image_size_px,
+        seed=run.seed,
+        uses_text=model.text is not None,
+        n_classes=model.n_classes,
     )
     positions = rank_positions(state.images, run.images, data.batch_size, ranks.rank, ranks.n)
     return load_batches(
@@ -131,7 +141,7 @@ def _forward(state: TrainingState, ranks: Ranks, device: torch.device) -> Callab
                 stage.compile()
     elif state.config.run.compile == "model":
         network.compile()
-    if ranks.n > 1:
+    if ranks.n > 1 and not is_sharded(network):
         ids = [device.index] if device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=ids)
     return network

@@ -15,6 +15,7 @@ from datatools.console import messages, plain
 from datatools.errors import InputError
 from txtdiff.data.batch import Batch
 from txtdiff.data.source import Rows
+from txtdiff.model.unet import build_network
 from txtdiff.training.checkpoint import remove_old_checkpoints
 from txtdiff.training.distributed import Ranks, sum_counts, sum_over_ranks
 from txtdiff.training.first_batch import dump_batch
@@ -22,6 +23,8 @@ from txtdiff.training.grid import Grid, draw_grid, prepare_grid
 from txtdiff.training.loss_curve import draw_loss_curve
 from txtdiff.training.metrics import MetricLog, Totals, averages_of
 from txtdiff.training.optimizer import rate_factor
+from txtdiff.training.profiles import remove_later_snapshots, write_snapshot
+from txtdiff.training.sharding import is_sharded, whole
 from txtdiff.training.state import TrainingState, save_state
 from txtdiff.training.trackers import Track, open_trackers
 from txtdiff.training.upload import upload
@@ -59,8 +62,12 @@ class Watch:
         if saving:
             self._save()
         due = saving if run.grid_every_images is None else last or self._due(run.grid_every_images)
-        if due and self.grid is not None:
-            draw_grid(self.grid, self.state, self.out / "grids" / f"{images}.png")
+        if due and run.grid_pictures:
+            self._draw(self.out / "grids" / f"{images}.png")
+        # Not where the run was stopped: what it leaves must not depend on that.
+        due = images >= run.images or self._due(self.state.config.averaging.snapshot_every_images)
+        if due:
+            write_snapshot(self.state, self.out, self.ranks.leads)
 
     def agree(self, stop: bool) -> bool:
         """Whether to stop, the same answer on all ranks; several ranks ask each other only now and then."""
@@ -119,20 +126,34 @@ class Watch:
         # From here the leading rank alone carries the sums that are not logged yet, and the counts.
         self.state.totals = totals if self.ranks.leads else torch.zeros_like(totals)
         self.state.failures = failures if self.ranks.leads else Counter()
-        if self.metrics is None:
-            return
-        self.metrics.sync()
+        if self.metrics is not None:
+            self.metrics.sync()
         try:
-            checkpoint = save_state(self.state, self.out)
+            checkpoint = save_state(self.state, self.out, self.ranks.leads)
         except OSError as error:
             raise InputError(
                 f"the checkpoint cannot be written to {self.out}: {error.strerror}",
                 "Earlier checkpoints are whole. Make room and run the same command again.",
             ) from error
+        if checkpoint is None or self.metrics is None:
+            return
         self._upload(checkpoint)
         if self.state.config.run.keep_checkpoints is not None:
             remove_old_checkpoints(checkpoint, self.state.config.run.keep_checkpoints)
         draw_loss_curve(self.metrics.path, self.out / "loss.png")
+
+    def _draw(self, path: Path) -> None:
+        state = self.state
+        averaged, network = whole(next(iter(state.averages.by_rate.values()))), state.network
+        if is_sharded(network):  # the leading rank alone draws, from a copy that is whole
+            tensors = whole(network.state_dict())
+            if self.grid is not None:
+                network = build_network(state.config.model)
+                network.load_state_dict(tensors)
+                network.to(state.totals.device)
+                averaged = {name: mean.to(state.totals.device) for name, mean in averaged.items()}
+        if self.grid is not None:
+            draw_grid(self.grid, network, averaged, state.config, path)
 
     def _upload(self, checkpoint: Path) -> None:
         url = self.state.config.run.upload
@@ -153,8 +174,10 @@ def open_watch(state: TrainingState, out: Path, rows: Rows, ranks: Ranks) -> Ite
         MetricLog(out / "metrics.jsonl", state.images),
         MetricLog(out / "speed.jsonl", state.images),
     )
-    grid = prepare_grid(rows, state.config) if state.config.run.grid_pictures else None
+    drawn = state.config.run.grid_pictures
+    grid = prepare_grid(rows, state.config, state.totals.device) if drawn else None
     since = (time.monotonic(), state.images)
+    remove_later_snapshots(out, state.images)
     try:
         with open_trackers(state.config, out) as trackers:
             yield Watch(state, out, ranks, metrics, speed, grid, trackers, _since=since)

@@ -1,0 +1,118 @@
+"""Several processes train what one trains: the same order, losses, counts and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from catalogs import make_pictures, write_catalog
+from tiny import tiny_catalog, tiny_config
+
+from txtdiff.config import RunConfig
+from txtdiff.config_files import config_to_toml
+from txtdiff.training.state import read_facts
+from txtdiff.training.tensor_files import read_header
+from txtdiff.training.trainer import train
+from txtdiff.training.weights import load_network
+
+RUNS = """
+import os, sys
+from pathlib import Path
+from txtdiff.config_files import file_layer, make_config
+from txtdiff.training.trainer import train
+for port, settings, out in zip(*[iter(sys.argv[1:])] * 3):
+    os.environ["MASTER_PORT"] = port
+    train(make_config(file_layer(Path(settings))), Path(out))
+"""
+
+
+def run_ranks(n_ranks: int, *runs: tuple[RunConfig, Path]) -> None:
+    """Train runs one after the other in the same processes, as torchrun starts them."""
+    words = []
+    for i, (config, out) in enumerate(runs):
+        settings = out.with_name(f"{out.name}-{i}.toml")
+        settings.write_text(config_to_toml(config))
+        words += [str(free_port()), str(settings), str(out)]
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": str(n_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUNS, *words],
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(n_ranks)
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0] * n_ranks
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def losses(run: Path) -> list[tuple[int, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["images"], line["loss"]) for line in lines]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+    """With the whole network in each process, and with it sharded; the files are whole either way."""
+    catalog = tiny_catalog(tmp_path)
+
+    def config(*changes: str) -> RunConfig:
+        return tiny_config(catalog, "run.log_every_images=4", "data.drop_txt=0.3", *changes)
+
+    one, two, sharded = (tmp_path / name for name in ("one", "two", "sharded"))
+    split = ("run.sharding=full", "averaging.lengths=0.1", "run.grid_pictures=2", "run.grid_steps=2")
+    train(config("run.images=80"), one)
+    run_ranks(
+        2,
+        (config("run.images=80"), two),
+        (config("run.images=40", *split, "optim.microbatch=1"), sharded),
+        (config("run.images=80", *split), sharded),
+    )
+    expected = load_network(one)[0].state_dict()
+    for run in (two, sharded):
+        assert [images for images, _ in losses(run)] == list(range(4, 81, 4))
+        for (_, a), (_, b) in zip(losses(one), losses(run), strict=True):
+            assert b == pytest.approx(a, abs=1e-6)
+        ours = load_network(run)[0].state_dict()
+        assert all(torch.allclose(expected[name], ours[name], atol=1e-3) for name in expected)
+    for name in ("model", "average-0.9", "optim"):
+        file = f"step-80/{name}.safetensors"
+        assert read_header(sharded / file) == read_header(one / file)
+    assert (sharded / "grids" / "80.png").exists()
+    # What several processes wrote, one goes on with, and the other way round.
+    train(config("run.images=88", *split), sharded)
+    train(config("run.images=88"), one)
+    assert losses(sharded)[-1][1] == pytest.approx(losses(one)[-1][1], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_sums_and_counts_are_carried_on_once_when_several_processes_go_on(tmp_path: Path) -> None:
+    """Stopped between two lines of the log: what was summed before counts once, not once a process."""
+    rows = make_pictures(tmp_path / "pictures", 10)
+    catalog = write_catalog(tmp_path / "catalog.duckdb", rows)
+    Path(rows[3]["uri"]).write_bytes(b"no picture")
+
+    def config(images: int) -> RunConfig:
+        return tiny_config(catalog, "run.log_every_images=24", f"run.images={images}")
+
+    outcome = train(config(24), tmp_path / "one")
+    two = tmp_path / "two"
+    run_ranks(2, (config(16), two), (config(24), two))
+    [(images, loss)], [(_, expected)] = losses(two), losses(tmp_path / "one")
+    assert images == 24 and loss == pytest.approx(expected, abs=1e-5)
+    assert read_facts(two / "step-24")["failures"] == dict(outcome.failures) and outcome.failures
