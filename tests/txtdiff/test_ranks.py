@@ -66,53 +66,72 @@ def losses(run: Path) -> list[tuple[int, float]]:
     return [(line["images"], line["loss"]) for line in lines]
 
 
-@pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
-    """With the whole network in each process, and with it sharded; the files are whole either way."""
-    catalog = tiny_catalog(tmp_path)
+SPLIT = ("run.sharding=full", "averaging.lengths=0.1", "run.grid_pictures=2", "run.grid_steps=2")
 
-    def config(*changes: str) -> RunConfig:
-        return tiny_config(catalog, "run.log_every_images=4", "data.drop_txt=0.3", *changes)
 
-    one, two, sharded = (tmp_path / name for name in ("one", "two", "sharded"))
-    split = ("run.sharding=full", "averaging.lengths=0.1", "run.grid_pictures=2", "run.grid_steps=2")
-    train(config("run.images=80"), one)
+def whole(catalog: Path, images: int, *changes: str) -> RunConfig:
+    return tiny_config(
+        catalog, "run.log_every_images=4", "data.drop_txt=0.3", f"run.images={images}", *changes
+    )
+
+
+def interrupted(catalog: Path, images: int) -> RunConfig:
+    return tiny_config(catalog, "run.log_every_images=24", f"run.images={images}")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one process and of two; the two start once, for starting takes longest."""
+    folder = tmp_path_factory.mktemp("ranks")
+    good = tiny_catalog(folder)
+    rows = make_pictures(folder / "spoilt", 10)
+    bad = write_catalog(folder / "bad.duckdb", rows)
+    Path(rows[3]["uri"]).write_bytes(b"no picture")
+    train(whole(good, 80), folder / "one")
+    train(interrupted(bad, 24), folder / "one-bad")
+    sharded, two_bad = folder / "sharded", folder / "two-bad"
     run_ranks(
         2,
-        (config("run.images=80"), two),
-        (config("run.images=40", *split, "optim.microbatch=1"), sharded),
-        (config("run.images=80", *split), sharded),
+        (whole(good, 80), folder / "two"),
+        (whole(good, 40, *SPLIT, "optim.microbatch=1"), sharded),
+        (whole(good, 80, *SPLIT), sharded),
+        (interrupted(bad, 16), two_bad),
+        (interrupted(bad, 24), two_bad),
     )
-    expected = load_network(one)[0].state_dict()
-    for run in (two, sharded):
-        assert [images for images, _ in losses(run)] == list(range(4, 81, 4))
-        for (_, a), (_, b) in zip(losses(one), losses(run), strict=True):
-            assert b == pytest.approx(a, abs=1e-6)
-        ours = load_network(run)[0].state_dict()
-        assert all(torch.allclose(expected[name], ours[name], atol=1e-3) for name in expected)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["two", "sharded"])
+def test_two_processes_train_what_one_trains(runs: Path, kind: str) -> None:
+    """With the whole network in each process, and with it sharded and stopped in between."""
+    one, run = runs / "one", runs / kind
+    assert [images for images, _ in losses(run)] == list(range(4, 81, 4))
+    for (_, a), (_, b) in zip(losses(one), losses(run), strict=True):
+        assert b == pytest.approx(a, abs=1e-6)
+    expected, ours = (load_network(each)[0].state_dict() for each in (one, run))
+    assert all(torch.allclose(expected[name], ours[name], atol=1e-3) for name in expected)
+
+
+@pytest.mark.slow
+def test_what_several_processes_hold_in_parts_is_written_whole(runs: Path) -> None:
+    one, sharded = runs / "one", runs / "sharded"
     for name in ("model", "average-0.9", "optim"):
         file = f"step-80/{name}.safetensors"
         assert read_header(sharded / file) == read_header(one / file)
     assert (sharded / "grids" / "80.png").exists()
-    # What several processes wrote, one goes on with, and the other way round.
-    train(config("run.images=88", *split), sharded)
-    train(config("run.images=88"), one)
+    assert len(list((sharded / "profiles").iterdir())) == 2
+    # One process goes on with what several wrote.
+    catalog = runs / "catalog.duckdb"
+    train(whole(catalog, 88, *SPLIT), sharded)
+    train(whole(catalog, 88), one)
     assert losses(sharded)[-1][1] == pytest.approx(losses(one)[-1][1], abs=1e-5)
 
 
 @pytest.mark.slow
-def test_sums_and_counts_are_carried_on_once_when_several_processes_go_on(tmp_path: Path) -> None:
+def test_sums_and_counts_are_carried_on_once_when_several_processes_go_on(runs: Path) -> None:
     """Stopped between two lines of the log: what was summed before counts once, not once a process."""
-    rows = make_pictures(tmp_path / "pictures", 10)
-    catalog = write_catalog(tmp_path / "catalog.duckdb", rows)
-    Path(rows[3]["uri"]).write_bytes(b"no picture")
-
-    def config(images: int) -> RunConfig:
-        return tiny_config(catalog, "run.log_every_images=24", f"run.images={images}")
-
-    outcome = train(config(24), tmp_path / "one")
-    two = tmp_path / "two"
-    run_ranks(2, (config(16), two), (config(24), two))
-    [(images, loss)], [(_, expected)] = losses(two), losses(tmp_path / "one")
+    [(images, loss)], [(_, expected)] = losses(runs / "two-bad"), losses(runs / "one-bad")
     assert images == 24 and loss == pytest.approx(expected, abs=1e-5)
-    assert read_facts(two / "step-24")["failures"] == dict(outcome.failures) and outcome.failures
+    ours, theirs = (read_facts(runs / run / "step-24")["failures"] for run in ("two-bad", "one-bad"))
+    assert ours == theirs != {}
