@@ -9,7 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["atomic_open", "fsync_directory", "write_bytes_atomic", "write_text_atomic"]
+__all__ = [
+    "atomic_open",
+    "fsync_directory",
+    "make_directory",
+    "write_bytes_atomic",
+    "write_text_atomic",
+]
 
 
 @contextmanager
@@ -54,6 +60,15 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_directory(folder: Path) -> None:
+    """Make `folder` and those above it where they are not there, so that a power cut leaves them."""
+    if folder.is_dir():
+        return
+    make_directory(folder.parent)
+    folder.mkdir(exist_ok=True)
+    fsync_directory(folder.parent)
 
 
 def _umask() -> int:

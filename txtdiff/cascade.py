@@ -39,7 +39,8 @@ class SampledPictures:
 
     prompts: one per picture, in order.
     pictures: (N, H, W, 3) uint8.
-    base_pictures: (N, h, w, 3) uint8, those of the first stage (the same array when it is the only one).
+    base_pictures: (N, h, w, 3) uint8, those of the first stage (the same array when it is the only one), or
+        those given.
     n_evaluations: how often a network was evaluated for each picture, over all stages.
     seconds: what the whole batch took.
     """
@@ -67,7 +68,7 @@ def sample_pictures(
 
     Args:
         cascade: base first.
-        prompts: what to show.
+        prompts: what to show; one for each of `cascade.given` where there are such.
         settings: one per stage.
         batch_size: pictures per batch.
         exact: one picture a pass, so that not even rounding depends on the batch.
@@ -81,7 +82,9 @@ def sample_pictures(
         raise InputError(f"batch size {batch_size} is not a number of pictures")
     size = 1 if exact else batch_size
     for first in range(0, len(prompts), size):
-        batch = _sample_batch(cascade, prompts[first : first + size], settings)
+        which = slice(first, first + size)
+        small = None if cascade.given is None else cascade.given[which]
+        batch = _sample_batch(cascade, prompts[which], settings, small)
         if on_batch is not None:
             on_batch(batch)
         yield batch
@@ -89,11 +92,13 @@ def sample_pictures(
 
 @torch.no_grad()
 def _sample_batch(
-    cascade: Cascade, prompts: Sequence[Prompt], settings: Sequence[SamplerSettings]
+    cascade: Cascade, prompts: Sequence[Prompt], settings: Sequence[SamplerSettings], small: Tensor | None
 ) -> SampledPictures:
     start, n_rows = time.perf_counter(), 0
-    outputs: list[Tensor] = []
-    for i, (stage, choice) in enumerate(zip(cascade.stages, settings, strict=True)):
+    outputs: list[Tensor] = [] if small is None else [small]
+    # The number of a stage chooses its noise: given pictures stand in for the base model, number 0.
+    stages = zip(cascade.stages, settings, strict=True)
+    for i, (stage, choice) in enumerate(stages, start=len(outputs)):
         with _counted_rows(stage.model) as rows:
             outputs.append(_sample_stage(stage, i, prompts, choice, outputs[-1] if outputs else None))
         n_rows += rows[0]

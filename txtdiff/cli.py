@@ -67,7 +67,7 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
 def sample_command(ctx: typer.Context, flags: SampleFlags) -> None:
     """Make pictures with a given text.
 
-    The command lines of the parent project's image_sample are understood too.
+    The command lines of the parent project's sampling scripts are understood too.
     """
     from txtdiff.sample_files import sample_to_folder
 

@@ -20,6 +20,7 @@ from datatools.console import progress
 from datatools.errors import InputError, suggest
 from txtdiff.cascade import Cascade, Prompt, SampledPictures, SamplerSettings, parse_sampler, sample_pictures
 from txtdiff.config_files import settings_layer
+from txtdiff.data.tokenizer import encode_texts
 from txtdiff.sample_folder import GRID, METADATA_KEY, check_folder, picture_name, remove_surplus
 from txtdiff.training.grid import tiled
 
@@ -140,7 +141,7 @@ def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
     shown = np.stack(pictures[:_MAX_GRID])
     _save_png(tiled(shown), plan.out / GRID, {"pictures": len(shown)})
     if plan.npz:
-        _write_npz(np.stack(pictures), plan)
+        _write_npz(np.stack(pictures), cascade, plan)
 
 
 def _write_batch(batch: SampledPictures, first: int, cascade: Cascade, plan: SamplingPlan) -> list[str]:
@@ -172,8 +173,17 @@ def _save_png(image: Image.Image, path: Path, facts: Mapping[str, Any]) -> None:
     write_bytes_atomic(path, buffer.getvalue())
 
 
-def _write_npz(pictures: NDArray[np.uint8], plan: SamplingPlan) -> None:
-    """The parent project's layout: arr_0 the pictures (N, H, W, C) uint8."""
+def _write_npz(pictures: NDArray[np.uint8], cascade: Cascade, plan: SamplingPlan) -> None:
+    """The parent project's layout: arr_0 the pictures (N, H, W, C) uint8, arr_1 what they were told.
+
+    That is the classes (N,) int64, or the texts' token ids (N, L) int64; pictures told neither have no arr_1.
+    """
     shape = "x".join(map(str, pictures.shape))
+    text = cascade.stages[0].config.text
+    told: list[NDArray[np.int64]] = []
+    if cascade.stages[0].config.n_classes is not None and all(p.label is not None for p in plan.prompts):
+        told = [np.array([prompt.label for prompt in plan.prompts], np.int64)]
+    elif text is not None:
+        told = [encode_texts([prompt.txt for prompt in plan.prompts], text.max_length).numpy()]
     with atomic_open(plan.out / f"samples_{shape}.npz") as file:
-        np.savez(file, pictures)
+        np.savez(file, pictures, *told)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from datatools.errors import InputError
 from txtdiff.conditioning import StageModel
@@ -39,14 +40,27 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Cascade:
-    """Stages that fit: the first makes pictures from nothing, each other one enlarges those before it."""
+    """Stages that fit: the first makes pictures from nothing, each other one enlarges those before it.
+
+    given: small pictures (N, C, h, w) in -1…1 that stand in for a base model's, one per prompt; every stage
+        is then an upsampler.
+    """
 
     stages: tuple[Stage, ...]
+    given: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("a cascade needs at least a base model")
-        if self.stages[0].config.upsampler is not None:
+        first = self.stages[0].config.upsampler
+        if self.given is not None:
+            if first is None or self.given.shape[-1] != first.small_size_px:
+                wanted = "no pictures" if first is None else f"pictures of {first.small_size_px} px"
+                raise InputError(
+                    f"{self.stages[0].name} takes {wanted}, not {self.given.shape[-1]} px",
+                    "Give pictures of the size it was trained on, to an upsampler.",
+                )
+        elif first is not None:
             raise InputError(
                 f"{self.stages[0].name} is an upsampler", "The first stage must be a base model."
             )

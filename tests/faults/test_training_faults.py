@@ -6,9 +6,11 @@ import errno
 import multiprocessing
 import os
 import random
+import shutil
 import sys
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -147,3 +149,121 @@ def test_a_full_disk_ends_training_with_a_message(tmp_path: Path, monkeypatch: p
             train(config, tmp_path / "run")
     assert newest_checkpoint(tmp_path / "run") == tmp_path / "run" / "step-8"
     assert train(config, tmp_path / "run").kind == "finished"
+
+
+class PowerCut:
+    """What a disk may hold after a power cut: files as last synced, names as some order of writing left them.
+
+    Wraps the calls by which a checkpoint is written and notes each. After any number of them the power may
+    fail; content that was not synced is then gone, and of changes to a directory (new names, renames) that
+    was not synced since any first part may have reached the disk.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, root: Path) -> None:
+        self.root, self.log = root, []
+        fsync, mkdir, rename, rmtree = os.fsync, Path.mkdir, Path.rename, shutil.rmtree
+
+        def noted_fsync(handle: int) -> None:
+            path = Path(f"/proc/self/fd/{handle}").readlink()
+            if path.is_file():
+                self.log.append(("name", path, None))
+            self.log.append(("sync", path, path.read_bytes() if path.is_file() else None))
+            fsync(handle)
+
+        def noted_mkdir(path: Path, *args: Any, **kwargs: Any) -> None:
+            new = not path.exists()
+            mkdir(path, *args, **kwargs)
+            if new:
+                self.log.append(("name", path, None))
+
+        def noted_rename(path: Path, target: Path) -> Path:
+            self.log.append(("rename", path, target))
+            return rename(path, target)
+
+        def noted_rmtree(path: Path, *args: Any, **kwargs: Any) -> None:
+            if path.exists():
+                self.log.append(("remove", path, None))
+            rmtree(path, *args, **kwargs)
+
+        patch.setattr(os, "fsync", noted_fsync)
+        patch.setattr(Path, "mkdir", noted_mkdir)
+        patch.setattr(Path, "rename", noted_rename)
+        patch.setattr(shutil, "rmtree", noted_rmtree)
+
+    def states(self, n: int) -> Iterator[dict[Path, bytes]]:
+        """Every content of the disk that a cut after n calls may leave, path -> bytes of synced files."""
+        pending = [i for i, (what, *_) in enumerate(self.log[:n]) if what != "sync" and not self._safe(i, n)]
+        for kept in range(len(pending) + 1):
+            lost = {*pending[kept:]}
+            files: dict[Path, bytes] = {}
+            names: set[Path] = {self.root.parent}
+            for i, (what, path, extra) in enumerate(self.log[:n]):
+                if what == "sync" and extra is not None:
+                    files[path] = extra
+                elif what == "name" and i not in lost:
+                    names.add(path)
+                elif what == "rename" and i not in lost:
+                    files = {self._moved(file, path, extra): data for file, data in files.items()}
+                    names = {self._moved(name, path, extra) for name in names}
+                elif what == "remove" and i not in lost:
+                    files = {file: data for file, data in files.items() if path not in file.parents}
+            yield {file: data for file, data in files.items() if self._reachable(file, names)}
+
+    def _safe(self, i: int, n: int) -> bool:
+        """Whether the directory that call i changed was synced afterwards, before call n."""
+        changed = self.log[i][1].parent
+        return any(what == "sync" and path == changed for what, path, _ in self.log[i + 1 : n])
+
+    def _reachable(self, file: Path, names: set[Path]) -> bool:
+        folders = [folder for folder in file.parents if folder.is_relative_to(self.root)]
+        return all(path in names for path in (file, *folders))
+
+    @staticmethod
+    def _moved(path: Path, old: Path, new: Path) -> Path:
+        return new / path.relative_to(old) if path == old or old in path.parents else path
+
+
+def power_cuts(tmp_path: Path, patch: pytest.MonkeyPatch) -> list[str]:
+    """Save twice and remove the first, cut the power everywhere; what was found to be lost."""
+    run = tmp_path / "disk" / "run"
+    run.parent.mkdir()
+    disk, acknowledged = PowerCut(patch, run), [(0, 0)]
+    for images in (1, 2, 3):
+        path = write_checkpoint(run, images, FILES)
+        acknowledged.append((len(disk.log), images))
+        remove_old_checkpoints(path, 2)
+    patch.undo()
+    lost = []
+    for n in range(len(disk.log) + 1):
+        promised = max(images for at, images in acknowledged if at <= n)
+        for i, files in enumerate(disk.states(n)):
+            after = tmp_path / f"{n}-{i}"
+            for file, data in files.items():
+                path = after / file.relative_to(run)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            newest = newest_checkpoint(after)
+            found = int(newest.name.removeprefix("step-")) if newest else 0
+            if found < promised:
+                lost.append(f"after call {n}: {promised} was promised, {found} is there")
+    assert len(disk.log) > 20 or checkpoints.os is not os
+    return lost
+
+
+def test_what_was_not_synced_is_lost_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert power_cuts(tmp_path, monkeypatch) == []
+
+
+@pytest.mark.parametrize("forgotten", ["the files", "the directory of the run"])
+def test_the_power_cut_would_show_a_sync_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if forgotten == "the files":
+            unsynced = types.SimpleNamespace(fsync=lambda handle: None, getpid=os.getpid)
+            patch.setattr(checkpoints, "os", unsynced)
+        else:
+            patch.setattr(checkpoints, "fsync_directory", lambda folder: None)
+        assert power_cuts(tmp_path, monkeypatch)

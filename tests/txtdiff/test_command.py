@@ -137,7 +137,7 @@ def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None
         ("sample --base . --txt a --out x", "holds no valid checkpoint"),
         ("sample --base . --out x", "no text to write"),
         ("sample --txt a --out x", "no model to sample from"),
-        ("sample --out x --model_path a.pt --large_size 32", "Convert both runs"),
+        ("sample --out x --model_path a.pt --large_size 32", "a.pt cannot be read as weights"),
         ("sample --out x --text_input a", "--model_path is missing"),
         ("sample --base . --txt a --n 0 --out x", "no pictures are asked for"),
         ("sample --base . --txt a --device gpu --out x", "device 'gpu' is unknown"),

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datatools.errors import InputError
+
 __all__ = [
     "CAPTION_LENGTH",
     "DROP_TEXT",
     "NEWLINE_ID",
     "NULL_CAPTION",
     "VOCABULARY",
+    "decode_texts",
     "encode_captions",
     "encode_texts",
     "text_ids",
@@ -69,6 +72,22 @@ def encode_texts(texts: Sequence[str], max_length: int) -> Tensor:
     """
     rows = [torch.tensor(text_ids(text, max_length)) for text in texts]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=_PADDING)
+
+
+def decode_texts(rows: Sequence[Sequence[int]]) -> list[str]:
+    """The texts of which `encode_texts` makes these ids; special tokens inside come out as their names.
+
+    Raises:
+        InputError: an id outside the vocabulary.
+    """
+    tokens = list(VOCABULARY)
+    texts = []
+    for row in rows:
+        ids = list(row)[: row.index(VOCABULARY["</s>"]) if VOCABULARY["</s>"] in row else None]
+        if not all(0 <= i < len(tokens) for i in ids):
+            raise InputError(f"a token id lies outside 0 to {len(tokens) - 1}: no text of characters")
+        texts.append("".join(tokens[i] for i in ids if i != _PADDING))
+    return texts
 
 
 def encode_captions(captions: Sequence[str]) -> Tensor:

@@ -85,6 +85,8 @@ def _idle_in_data(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
 
 
 def _idle_in_training(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
+    if flags.whole("perf_num_workers") <= 0:
+        yield {"perf_prefetch_factor"}, "perf_num_workers is 0"
     if flags.on("use_amp"):
         yield {"use_fp16"}, "use_amp is 1"
     elif not flags.on("use_fp16"):

@@ -11,6 +11,7 @@ from datatools.console import messages, plain
 from datatools.errors import InputError
 from txtdiff.conditioning import Prompt, StageModel
 from txtdiff.diffusion.config import DiffusionConfig
+from txtdiff.fork.enlarging import pictures_to_enlarge
 from txtdiff.fork.sampling import ForkSampling, fork_sampling, load_fork_model
 from txtdiff.fork.training import diffusion_settings
 from txtdiff.model.config import ModelConfig
@@ -24,27 +25,27 @@ ForkPlan = tuple[Cascade, list[Prompt], SamplerSettings, int]
 
 
 def fork_plan(argv: Sequence[str], device: str) -> ForkPlan:
-    """What a command line of the fork's image_sample asks for, its network loaded.
+    """What a command line of the fork's sampling scripts asks for, its network loaded.
 
     Args:
         argv: the words after the script's name.
         device: where to sample.
 
     Raises:
-        InputError: a line that cannot be read, an upsampler's, a model that does not fit it, or no text.
+        InputError: a line that cannot be read, a model that does not fit it, no text, or nothing to enlarge.
     """
     asked = fork_sampling(argv)
-    if asked.flags.upsampler:
-        raise InputError(
-            "a line of the fork's super_res_sample: its upsampler is not sampled by itself here",
-            "Convert both runs with `txtdiff convert`, then give them as --base and --upsampler.",
-        )
     for note in asked.notes:
         messages.print(plain(note), markup=False, soft_wrap=True)
-    if not asked.n or asked.batch_size < 1:
+    if asked.n == 0 or asked.batch_size < 1:
         raise InputError(f"--num_samples {asked.n} --batch_size {asked.batch_size}: no pictures to make")
     stage = _stage(asked, device)
-    return Cascade((stage,)), _prompts(asked, stage.config), _settings(asked, stage.config), asked.batch_size
+    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
+    if asked.flags.upsampler:
+        given, prompts = pictures_to_enlarge(asked, stage.config, seed)
+    else:
+        given, prompts = None, _prompts(asked, stage.config, seed)
+    return Cascade((stage,), given), prompts, _settings(asked, stage.config), asked.batch_size
 
 
 def _stage(asked: ForkSampling, device: str) -> Stage:
@@ -55,11 +56,10 @@ def _stage(asked: ForkSampling, device: str) -> Stage:
     return Stage(StageModel(network.to(device).requires_grad_(False), diffusion), str(asked.model))
 
 
-def _prompts(asked: ForkSampling, config: ModelConfig) -> list[Prompt]:
+def _prompts(asked: ForkSampling, config: ModelConfig, seed: int) -> list[Prompt]:
     if config.text is not None and asked.txt is None:
         raise InputError("no text to write", "Give the fork's --text_input.")
-    seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
-    return [Prompt(txt=asked.txt or "", capt=asked.capt, seed=seed + i) for i in range(asked.n)]
+    return [Prompt(txt=asked.txt or "", capt=asked.capt, seed=seed + i) for i in range(asked.n or 0)]
 
 
 def _settings(asked: ForkSampling, config: ModelConfig) -> SamplerSettings:

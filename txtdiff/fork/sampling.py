@@ -26,7 +26,7 @@ class ForkSampling:
         model: its `modelN.pt` or `ema_…_N.pt`.
         flags: the flags that describe its network, for `load_fork_model`.
         txt, capt: prompt; None = none given.
-        n: pictures.
+        n: pictures; None = as many as an upsampler is given.
         batch_size: pictures at a time.
         seed: None = by chance.
         sampler: "ddim" or "ddpm".
@@ -34,6 +34,7 @@ class ForkSampling:
         guidance_scale: in our convention, 1 = none.
         clamp: keep predicted pictures within -1…1.
         base_samples: an upsampler's input, the .npz that the base model's sampling wrote; None = none given.
+        base_data: instead, a folder of true pictures, of which the first base_data_offset are passed over.
         notes: flags that have no effect, each with the reason.
     """
 
@@ -41,7 +42,7 @@ class ForkSampling:
     flags: ForkFlags
     txt: str | None
     capt: str | None
-    n: int
+    n: int | None
     batch_size: int
     seed: int | None
     sampler: Literal["ddim", "ddpm"]
@@ -49,6 +50,8 @@ class ForkSampling:
     guidance_scale: float
     clamp: bool
     base_samples: Path | None
+    base_data: Path | None
+    base_data_offset: int
     notes: list[str]
 
 
@@ -70,16 +73,22 @@ def fork_sampling(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
         flags=flags,
         txt=flags.text("txt_override" if upsampler else "text_input") or None,
         capt=None if upsampler else flags.text("capt_input") or None,
-        n=flags.whole("num_samples"),
+        n=None if upsampler and "num_samples" not in flags.given else flags.whole("num_samples"),
         batch_size=flags.whole("batch_size"),
         seed=seed if seed > -1 else None,
         sampler="ddim" if flags.on("use_ddim") and not upsampler else "ddpm",
         fork_spacing=flags.text("timestep_respacing") or str(flags.whole("diffusion_steps")),
         guidance_scale=our_guidance_scale(w if flags.on("clf_free_guidance") else 0.0),
         clamp=flags.on("clip_denoised"),
-        base_samples=Path(flags.text("base_samples")) if upsampler and flags.text("base_samples") else None,
+        base_samples=_path(flags, "base_samples") if upsampler else None,
+        base_data=_path(flags, "base_data_dir") if upsampler else None,
+        base_data_offset=flags.whole("base_data_offset") if upsampler else 0,
         notes=_notes(flags),
     )
+
+
+def _path(flags: ForkFlags, name: str) -> Path | None:
+    return Path(flags.text(name)) if flags.text(name) else None
 
 
 def our_guidance_scale(w: float) -> float:
@@ -103,6 +112,13 @@ def _notes(flags: ForkFlags) -> list[str]:
     ]
     if flags.upsampler and flags.on("use_ddim"):
         notes.append("--use_ddim True has no effect: the fork's upsampler script ignores it")
+    if flags.upsampler and flags.text("base_samples"):
+        names = ("base_data_dir", "base_data_offset", "blur_prob")
+        notes += [
+            f"--{name} {flags.values[name]} has no effect: --base_samples is given"
+            for name in names
+            if name in flags.given
+        ]
     if not flags.on("clf_free_guidance") and flags.number("guidance_scale"):
         notes.append("--guidance_scale has no effect: clf_free_guidance is 0")
     return notes

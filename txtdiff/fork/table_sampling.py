@@ -27,7 +27,7 @@ SAMPLING_FLAGS = (
     Flag("txt_drop_string", str, "<mask><mask><mask><mask>", IS_SS),
     Flag("capt_input", str, "", IS),
     Flag("base_samples", str, "", SS),
-    Flag("base_data_dir", str, "", SS, Only("ground truth is not upsampled by this command", "txtdiff-eval")),
-    Flag("base_data_offset", int, 0, SS, NoEffect("it acts with base_data_dir only, which is refused")),
+    Flag("base_data_dir", str, "", SS),
+    Flag("base_data_offset", int, 0, SS),
     Flag("txt_override", str, "", SS),
 )

@@ -54,7 +54,7 @@ TRAINING_FLAGS = (
         bool,
         False,
         IT_ST,
-        NoEffect("it ordered the parameters of old optimiser files, which are not read"),
+        NoEffect("either order of parameters in an optimiser file is recognised"),
     ),
     Flag(
         "config_path", str, "", IT_ST_IS_SS, NoEffect("config.toml in the run directory holds every setting")
@@ -134,7 +134,7 @@ TRAINING_FLAGS = (
         NoEffect("one process needs no wrapper, several are started by torchrun"),
     ),
     Flag("perf_pin_memory", bool, False, IT_ST, NoEffect("batches are pinned whenever a GPU is used")),
-    Flag("perf_prefetch_factor", int, 2, IT_ST, To("data.prefetch")),
+    Flag("perf_prefetch_factor", int, 2, IT_ST),
     Flag("perf_num_workers", int, 1, IT_ST, To("data.workers")),
     Flag("min_imagesize", int, 0, IT_ST, To("data.min_image_size_px")),
     Flag("capt_path", str, "", IT_ST, To("data.captions")),

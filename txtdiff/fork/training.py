@@ -11,7 +11,7 @@ from txtdiff.fork.flags import To
 from txtdiff.fork.parse import ForkFlags
 from txtdiff.model.config import ModelConfig
 
-__all__ = ["NO_END_IMAGES", "diffusion_settings", "nested", "training_settings"]
+__all__ = ["NO_END_IMAGES", "diffusion_settings", "low_res_settings", "nested", "training_settings"]
 
 NO_END_IMAGES = 10**15
 """run.images of a run that the fork would never have ended (lr_anneal_steps 0)."""
@@ -48,6 +48,11 @@ def diffusion_settings(flags: ForkFlags, model: ModelConfig) -> dict[str, Any]:
     return tree
 
 
+def low_res_settings(flags: ForkFlags, model: ModelConfig) -> dict[str, Any]:
+    """Settings of how small pictures are made, for sampling from true ones."""
+    return {path.removeprefix("data.low_res."): value for path, value in _low_res(flags, model)}
+
+
 def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted path as the tree that a settings file holds."""
     tree: dict[str, Any] = {}
@@ -71,6 +76,8 @@ def _data(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
     if not flags.text("data_dir"):
         raise InputError("the fork's command line: --data_dir is missing", "Give the folder of pictures.")
     yield "data.folder", Path(flags.text("data_dir")).absolute()
+    if flags.whole("perf_num_workers") > 0:
+        yield "data.prefetch", flags.whole("perf_prefetch_factor")
     # Boxes and scales belong to pictures with a .txt file: without text the fork reads none of them.
     if model.text is not None:
         if flags.number("crop_prob") > 0:
@@ -162,6 +169,9 @@ def _diffusion(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
         yield "diffusion.variance", "fixed_small" if flags.on("sigma_small") else "fixed_large"
     yield "diffusion.parameterisation", "x0" if flags.on("predict_xstart") else "eps"
     if model.upsampler is not None and model.upsampler.noise_conditioning:
+        if flags.script == "super_res_sample":  # which has no flags for it: cosine, 1000 steps, all of them
+            yield "diffusion.low_res_noise", {}
+            return
         max_step = flags.whole("noise_cond_max_step")
         yield "diffusion.low_res_noise.noise_schedule", flags.text("noise_cond_schedule")
         yield "diffusion.low_res_noise.n_steps", flags.whole("noise_cond_steps")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from torch import Tensor
 
@@ -14,12 +14,11 @@ from txtdiff.model.config import ModelConfig
 from txtdiff.model.layout import Stage, plan_network
 from txtdiff.model.unet import UNet
 
-__all__ = ["convert_state", "rename"]
+__all__ = ["convert_state", "our_names", "rename"]
 
 # Derived buffers, which some of its files hold and others do not, and parts of CLIP that it never uses.
-_DERIVED = re.compile(
-    r".*(\.freqs|\.inv_freq|attn\.fake_proj_weight)$|clipmod\.(text_projection|logit_scale)$"
-)
+_BUFFER = re.compile(r".*(\.freqs|\.inv_freq|attn\.fake_proj_weight)$")
+_DERIVED = re.compile(rf"{_BUFFER.pattern}|clipmod\.(text_projection|logit_scale)$")
 
 _OUTER = [
     (r"time_embed\.", "time_embedding."),
@@ -126,6 +125,12 @@ def convert_state(
     if problems:
         raise _misfit(problems)
     return {name: tensor.reshape(wanted[name].shape).to(wanted[name].dtype) for name, tensor in given.items()}
+
+
+def our_names(keys: Iterable[str], numbering: ModelConfig) -> dict[str, str]:
+    """The fork's name -> ours; derived buffers are left out, names that are nobody's stay as they are."""
+    stages = dict(_stage_names(numbering))
+    return {key: rename(key, stages) for key in keys if not _BUFFER.fullmatch(key)}
 
 
 def _misfit(problems: list[str]) -> InputError:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datatools.atomic import fsync_directory
+from datatools.atomic import fsync_directory, make_directory
 from datatools.console import messages, plain
 from datatools.errors import InputError
 from txtdiff.training.tensor_files import stream_tensors
@@ -53,7 +53,7 @@ def write_checkpoint(run_dir: Path, images: int, files: Mapping[str, Mapping[str
     Raises:
         OSError: the disk is full or fails. Nothing that was there is touched.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(run_dir)
     temporary = run_dir / f".tmp-step-{images}-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:

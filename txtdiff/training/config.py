@@ -119,7 +119,7 @@ class RunSettings(Settings):
     """Write the first batch, as the network gets it, into first_batch/."""
     init: Path | None = None
     """A checkpoint or run whose averaged weights a new run starts from; a modelN.pt of the parent project is
-    continued, its optimiser aside."""
+    continued, with the averages and the optimiser's state that lie beside it."""
     upload: str | None = None
     """An fsspec URL (gs://…, s3://…) to which every checkpoint is copied after it is complete."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()

@@ -41,7 +41,7 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
     """
     checkpoint = newest_checkpoint(out)
     if checkpoint is None and config.run.init is not None and config.run.init.suffix == ".pt":
-        checkpoint = _convert(config.run.init, out, ranks)
+        checkpoint = _convert(config.run.init, out, ranks, config.data.batch_size)
     if checkpoint is not None:
         _compare(load_config(checkpoint), config, checkpoint, ranks)
     torch.manual_seed(seed_at(config.run.seed, "first_weights", 0))
@@ -65,15 +65,15 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
     return state
 
 
-def _convert(model: Path, out: Path, ranks: Ranks) -> Path | None:
-    """Turn a modelN.pt of the fork, with its averages, into the first checkpoint of this run."""
+def _convert(model: Path, out: Path, ranks: Ranks, batch_size: int) -> Path | None:
+    """Turn a modelN.pt of the fork, with what lies beside it, into the first checkpoint of this run."""
     from txtdiff.fork.convert import convert_fork_run  # needed by those who come from the fork alone
 
     step = re.fullmatch(r"model(\d+)", model.stem)
     if step is None or not model.is_file():
         raise InputError(f"run.init: {model} is no modelN.pt of the parent project")
     if ranks.leads:
-        convert_fork_run(model.parent, out, int(step[1]))
+        convert_fork_run(model.parent, out, int(step[1]), batch_size=batch_size)
     wait_for_all(ranks)
     return newest_checkpoint(out)
 

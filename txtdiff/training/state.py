@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from txtdiff.training.tensor_files import read_header, read_tensors
 __all__ = [
     "CONFIG",
     "MODEL",
+    "OPTIMIZER",
     "STATE",
     "TrainingState",
     "average_file",
@@ -109,11 +109,12 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
         read_tensors(checkpoint / average_file(rate), means)
     for length, means in state.averages.by_length.items():
         read_tensors(checkpoint / profile_file(length), means)
-    if not (checkpoint / OPTIMIZER).exists():
-        _continue_converted(state, facts)
-        return
-    _load_optimizer(state, checkpoint / OPTIMIZER)
+    if (checkpoint / OPTIMIZER).exists():
+        _load_optimizer(state, checkpoint / OPTIMIZER)
     try:
+        if "totals" not in facts:
+            _continue_converted(state, facts)
+            return
         state.images = int(facts["images"])
         state.averages.count = int(facts["averaging_count"])
         state.averages.steps = int(facts.get("profile_steps", 0))
@@ -127,11 +128,11 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
 
 
 def _continue_converted(state: TrainingState, facts: dict[str, Any]) -> None:
-    """Go on from weights and averages alone, as `txtdiff convert` makes them; the optimiser begins anew."""
+    """Go on from what `txtdiff convert` made: weights, averages and perhaps the optimiser's state."""
     state.images = int(facts["images"])
     state.started_from = str(facts["started_from"])
-    # Nobody knows how many weights are in them; the fork's long runs are past the arithmetic phase.
-    state.averages.count = math.ceil(1 / (1 - max(state.averages.by_rate)))
+    # Right where the fork's average was arithmetic from its step 0; "exponential" does not ask.
+    state.averages.count = int(facts["averaging_count"])
 
 
 def read_facts(checkpoint: Path) -> dict[str, Any]:

@@ -18,8 +18,13 @@ Track = Callable[[Mapping[str, float]], None]
 
 
 @contextmanager
-def open_trackers(config: RunConfig, out: Path) -> Iterator[list[Track]]:
+def open_trackers(config: RunConfig, out: Path, images: int) -> Iterator[list[Track]]:
     """The trackers that run.trackers names, open while the block runs.
+
+    Args:
+        config: the run's settings.
+        out: its directory.
+        images: where the run stands; what a killed run has told beyond that is told again.
 
     Raises:
         InputError: a tracker's package is not installed.
@@ -27,7 +32,7 @@ def open_trackers(config: RunConfig, out: Path) -> Iterator[list[Track]]:
     openers = {"tensorboard": _tensorboard, "wandb": _wandb}
     with ExitStack() as stack:
         try:
-            yield [stack.enter_context(openers[name](config, out)) for name in config.run.trackers]
+            yield [stack.enter_context(openers[name](config, out, images)) for name in config.run.trackers]
         except ModuleNotFoundError as error:
             if error.name not in ("tensorboard", "wandb"):
                 raise
@@ -37,10 +42,10 @@ def open_trackers(config: RunConfig, out: Path) -> Iterator[list[Track]]:
 
 
 @contextmanager
-def _tensorboard(config: RunConfig, out: Path) -> Iterator[Track]:
+def _tensorboard(config: RunConfig, out: Path, images: int) -> Iterator[Track]:
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(out / "tensorboard")) as writer:
+    with SummaryWriter(str(out / "tensorboard"), purge_step=images + 1) as writer:
 
         def track(line: Mapping[str, float]) -> None:
             for name, value in line.items():
@@ -51,7 +56,7 @@ def _tensorboard(config: RunConfig, out: Path) -> Iterator[Track]:
 
 
 @contextmanager
-def _wandb(config: RunConfig, out: Path) -> Iterator[Track]:
+def _wandb(config: RunConfig, out: Path, images: int) -> Iterator[Track]:
     import wandb
 
     # The same directory is the same run, so that a resumed one goes on in the same curves.

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from datatools.atomic import write_text_atomic
+from datatools.atomic import make_directory, write_text_atomic
 from datatools.console import progress
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
@@ -179,7 +179,7 @@ def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
         yield
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_directory(out)
         lock = (out / ".lock").open("w")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}", "Choose another --out.") from error

@@ -179,7 +179,7 @@ def open_watch(state: TrainingState, out: Path, rows: Rows, ranks: Ranks) -> Ite
     since = (time.monotonic(), state.images)
     remove_later_snapshots(out, state.images)
     try:
-        with open_trackers(state.config, out) as trackers:
+        with open_trackers(state.config, out, state.images) as trackers:
             yield Watch(state, out, ranks, metrics, speed, grid, trackers, _since=since)
     finally:
         metrics.close()

@@ -1,0 +1,116 @@
+"""What a run shows while it runs: trackers, copies of checkpoints, grids, curves, the first batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from catalogs import make_pictures, write_catalog
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import tiny_catalog, tiny_config
+
+from datatools.decode import decode
+from txtdiff.cli import main
+from txtdiff.training.checkpoint import verify_checkpoint
+from txtdiff.training.trainer import train
+
+
+def lines(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_trackers_are_told_what_the_log_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real event files, read back; a run that goes on goes on in the same curves."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    catalog, out = tiny_catalog(tmp_path), tmp_path / "run"
+    trackers = "run.trackers=tensorboard,wandb"
+    train(tiny_config(catalog, "run.images=24", "run.log_every_images=4", trackers), out)
+    train(tiny_config(catalog, "run.images=48", "run.log_every_images=4", trackers), out)
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    told = lines(out / "metrics.jsonl")
+    assert [line["images"] for line in told] == list(range(4, 49, 4))
+    for name in ("loss", "grad_norm", "lr"):
+        scalars = events.Scalars(name)
+        assert [event.step for event in scalars] == [line["images"] for line in told]
+        assert [event.value for event in scalars] == pytest.approx([line[name] for line in told], rel=1e-6)
+    assert {"loss_q0", "loss_q1", "loss_q2", "loss_q3"} <= set(events.Tags()["scalars"])
+    [first, second] = sorted((out / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert first.name == second.name  # one run, two parts
+    assert b"grad_norm" in first.read_bytes() and b"grad_norm" in second.read_bytes()
+
+
+def test_checkpoints_are_copied_and_failed_copies_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, bucket = tiny_catalog(tmp_path), tmp_path / "bucket"
+    bucket.write_text("in the way")
+
+    def clear_the_way() -> bool:
+        if bucket.is_file() and (tmp_path / "run" / "step-8").exists():
+            bucket.unlink()
+        return False
+
+    changes = ("run.images=24", "run.save_every_images=8", f"run.upload=file://{bucket}/runs")
+    outcome = train(tiny_config(catalog, *changes), tmp_path / "run", clear_the_way)
+    assert "step-8 was not copied" in capsys.readouterr().err
+    assert (outcome.not_uploaded, outcome.failures) == ((), {})
+    for name in ("step-8", "step-16", "step-24"):
+        verify_checkpoint(bucket / "runs" / name)
+    words = [
+        "train",
+        "--catalog",
+        catalog,
+        "--out",
+        tmp_path / "other",
+        "--images",
+        4,
+        "--preset",
+        "mini-base",
+    ]
+    words += ["--set", "run.upload=nowhere://x", "--set", "run.grid_pictures=0", "--set", "data.batch_size=4"]
+    monkeypatch.setattr("sys.argv", ["txtdiff", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and "not copied to nowhere://x: step-4" in told
+    assert "pictures that could not be read" not in told
+
+
+def test_the_first_batch_is_what_the_network_gets(tmp_path: Path) -> None:
+    rows = make_pictures(tmp_path / "pictures", 4, (16, 16))
+    catalog = write_catalog(tmp_path / "catalog.duckdb", rows)
+    plain = ("data.crop.probability=0", "data.crop.min_area=0.75", "data.no_text.flip_probability=0")
+    changes = ("run.images=4", "run.save_first_batch=yes", "data.drop_txt=0", "data.drop_all=0", *plain)
+    train(tiny_config(catalog, *changes), tmp_path / "run")
+    dumped = tmp_path / "run" / "first_batch"
+    found = {
+        (dumped / f"{i:04}.txt").read_text(): np.asarray(Image.open(dumped / f"{i:04}.png")) for i in range(4)
+    }
+    assert len(found) == 4
+    for row in rows:
+        assert np.array_equal(found[row["text"]], decode(Path(row["uri"]).read_bytes()))
+
+
+def test_grids_and_curves_are_pictures_of_the_run(tmp_path: Path) -> None:
+    """The grid has the same noise every time, comes from the average, and a network without text has one."""
+    catalog, out = tiny_catalog(tmp_path), tmp_path / "run"
+    changes = ("run.images=48", "run.grid_every_images=16", "run.grid_pictures=5", "run.grid_steps=3")
+    train(tiny_config(catalog, *changes, "optim.lr=0.01"), out)
+    grids = [np.asarray(Image.open(out / "grids" / f"{n}.png")).astype(int) for n in (16, 32, 48)]
+    assert {grid.shape for grid in grids} == {(32, 48, 3)}
+    assert (grids[0][16:, 32:] == 255).all()  # five pictures in six places
+    assert not np.array_equal(grids[0], grids[2])
+    train(tiny_config(catalog, *changes, "optim.lr=0.01"), tmp_path / "again")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "again" / "grids" / "48.png")), grids[2])
+    curve = np.asarray(Image.open(out / "loss.png"))
+    assert curve.shape == (500, 900, 3) and (curve == 0).all(-1).sum() > 300  # a black line
+    unconditional = ("model.text=none", "optim.warmup_images=0", "data.drop_txt=0")
+    train(tiny_config(catalog, *changes, *unconditional), tmp_path / "plain")
+    assert (tmp_path / "plain" / "grids" / "48.png").exists()
+    assert torch.is_grad_enabled()

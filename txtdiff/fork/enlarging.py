@@ -1,0 +1,110 @@
+"""What a line of the fork's super_res_sample enlarges: a base model's .npz, or true pictures made small."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from datatools.decode import decode
+from datatools.errors import InputError
+from datatools.sources import fetch
+from txtdiff.conditioning import Prompt
+from txtdiff.data.batch import to_network_range
+from txtdiff.data.config import DataConfig, LowResConfig
+from txtdiff.data.low_res import make_low_res
+from txtdiff.data.picture import fit_square
+from txtdiff.data.source import read_rows
+from txtdiff.data.tokenizer import decode_texts
+from txtdiff.fork.sampling import ForkSampling
+from txtdiff.fork.training import low_res_settings
+from txtdiff.model.config import ModelConfig
+
+__all__ = ["pictures_to_enlarge"]
+
+_NPZ_LIMIT_BYTES = 2**32
+
+
+def pictures_to_enlarge(asked: ForkSampling, config: ModelConfig, seed: int) -> tuple[Tensor, list[Prompt]]:
+    """Small pictures (N, C, h, w) in -1…1 and a prompt for each.
+
+    As in the fork, they come again from the beginning when more are asked for than there are; without
+    --num_samples each comes once.
+
+    Raises:
+        InputError: neither --base_samples nor --base_data_dir, or nothing usable there.
+    """
+    if asked.base_samples is not None:
+        small, texts, labels = _from_npz(asked.base_samples)
+    elif asked.base_data is not None:
+        small, texts, labels = _from_folder(asked, asked.base_data, config)
+    else:
+        raise InputError(
+            "the fork's command line: nothing to enlarge", "Give --base_samples FILE.npz or --base_data_dir."
+        )
+    n = len(small) if asked.n is None else asked.n
+    which = [i % len(small) for i in range(n)]
+    prompts = [
+        Prompt(
+            txt=(asked.txt or texts[i]) if config.text is not None else "",
+            seed=seed + picture,
+            label=labels[i] if config.n_classes is not None else None,
+        )
+        for picture, i in enumerate(which)
+    ]
+    return small[which], prompts
+
+
+Given = tuple[Tensor, Sequence[str], Sequence[int | None]]
+
+
+def _from_npz(path: Path) -> Given:
+    """arr_0: pictures (N, h, w, C) uint8; arr_1, if it is there: token ids (N, L) or classes (N,)."""
+    arrays = _read_npz(path)
+    pictures = arrays.get("arr_0")
+    if pictures is None or pictures.ndim != 4 or pictures.dtype != np.uint8 or not len(pictures):
+        raise InputError(f"{path} holds no pictures", "arr_0 must be (N, height, width, channels) uint8.")
+    n, told = len(pictures), arrays.get("arr_1")
+    if told is not None and (told.dtype.kind not in "iu" or told.ndim not in (1, 2) or len(told) != n):
+        raise InputError(f"{path}: arr_1 is neither classes nor token ids of {n} pictures")
+    small = to_network_range(torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    if told is None:
+        return small, [""] * n, [None] * n
+    if told.ndim == 1:
+        return small, [""] * n, [int(label) for label in told]
+    return small, decode_texts(told.tolist()), [None] * n
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _NPZ_LIMIT_BYTES:
+                raise InputError(f"{path} is too large: more than {_NPZ_LIMIT_BYTES // 2**30} GiB unpacked")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in ("arr_0", "arr_1") if name in arrays}
+    except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as .npz: {error}") from error
+
+
+def _from_folder(asked: ForkSampling, folder: Path, config: ModelConfig) -> Given:
+    """True pictures with their .txt, in order of their names, made small as --blur_… say."""
+    assert config.upsampler is not None
+    rows = read_rows(DataConfig(folder=folder), "unused" if config.text is None else "needed")
+    first, n_wanted = asked.base_data_offset, len(rows) if asked.n is None else asked.n
+    found = [rows[i] for i in range(first, min(len(rows), first + n_wanted))]
+    if not found:
+        raise InputError(f"--base_data_offset {first}: {folder} has {len(rows)} usable pictures")
+    edge_px = config.image_size_px
+    squares = [np.asarray(fit_square(Image.fromarray(decode(fetch(row.uri))), edge_px)) for row in found]
+    pictures = to_network_range(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+    how = LowResConfig.model_validate(low_res_settings(asked.flags, config))
+    small = make_low_res(
+        pictures, config.upsampler.small_size_px, how, seed=asked.seed or 0, positions=range(len(found))
+    )
+    return small, [row.text or "" for row in found], [None] * len(found)
