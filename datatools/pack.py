@@ -19,17 +19,15 @@ from datatools.errors import InputError
 from datatools.export import ExportReport, new_folder, with_bytes
 from datatools.fingerprint import sha256_of
 from datatools.keys import txt_key
+from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
 from datatools.record import Recorder
 from datatools.records import Record, read_records
 from datatools.sidecars import write_sidecars
 from datatools.speak import rule_from_json
 
-__all__ = ["PACKED_CATALOG", "PACKED_PICTURES", "pack_catalog"]
+__all__ = ["pack_catalog"]
 
 _BATCH = 256
-PACKED_PICTURES = "pictures"
-PACKED_CATALOG = "catalog.duckdb"
-"""What a packed set consists of."""
 
 
 def pack_catalog(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from datatools.catalog import query_catalog
 from datatools.errors import InputError
-from datatools.pack import PACKED_CATALOG, PACKED_PICTURES
+from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
 from txtdiff.data.classes import read_classes
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box
