@@ -46,6 +46,8 @@ _MAX_DETAIL = 200
 
 # Pillow warns, on stderr, about headers that our own limit is about to refuse.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# And about broken metadata, once a picture, which says nothing about its pixels.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@
     python tests/datatools/soak_pictures.py --n 10000
 
 Pictures cut off at each per cent, bombs of pixels and of metadata, one pixel high, CMYK, 16 bits, broken
-EXIF, animations, wrong extensions, and random changes of bytes for the rest. With --ocr NAME those that decode
+EXIF, animations, wrong extensions, random changes of bytes for the rest. With --ocr NAME those that decode
 are read too.
 """
 
