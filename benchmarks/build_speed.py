@@ -3,7 +3,7 @@
     python benchmarks/build_speed.py --n-each 10 --rounds 3
 
 Every contender reads the same PNG files of 64 to 512 px, half `plain`, half `scene`, words and fonts from the
-test half. Ours is the command `datatools build-catalog`, catalog and sidecars included. A loop opens each file
+test half. Ours is the command `datatools build-catalog`, with catalog and sidecars. A loop opens each file
 with Pillow and prints what it reads, as the libraries' documentation shows, with as many threads as they
 choose for themselves. The start (imports, models) is measured on one picture alone, stated, and taken off:
 rates are (n - 1) pictures over (seconds of all - seconds of one). CPU seconds are of all processes.
