@@ -2,14 +2,19 @@
 
     python tests/datatools/soak_kills.py --kills 200
 
-Half of the kills come after an acknowledged commit, half at any moment from the start of the process on.
-After each the catalog must open and hold every acknowledged row, at most one batch more, and no row twice. In
-the end the build goes on, and the whole content must be that of a build that nobody killed.
+Three in four come after an acknowledged commit, the others at any moment from the start of the build on. After
+each the catalog must open and hold every acknowledged row, at most one batch more, no row twice. In the end
+the build goes on, and the whole content must be that of a build that nobody killed.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,13 +23,37 @@ from typing import Annotated
 
 import typer
 from small_reader import draw
-from test_build import build, content, rows, start_slow_build
+from test_build import OPENER, build, content, rows
 
 from datatools.catalog import open_catalog
 from datatools.check import check_catalog
 
 N_PICTURES = 80
-BATCH = 2  # what start_slow_build commits at a time
+BATCH = 2  # pictures in a commit
+
+MOTHER = f"""
+import json, os, sys
+from pathlib import Path
+from datatools import build
+from datatools.config import BuildSettings
+from datatools.record import Recorder
+commit = Recorder.commit
+def acked(self, outcomes):
+    commit(self, outcomes)
+    print("acked", len(outcomes), flush=True)
+Recorder.commit = acked
+settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures={BATCH}, commit_pictures={BATCH})
+for line in sys.stdin:
+    source, catalog = map(Path, json.loads(line))
+    pid = os.fork()
+    if pid == 0:
+        build.build_catalog(source, catalog, settings, opener={OPENER!r})
+        os._exit(0)
+    print("started", pid, flush=True)
+    print("ended", os.waitpid(pid, 0)[1], flush=True)
+"""
+"""Builds in processes of their own that say "acked" after each commit. Forked from one that has imported
+everything and opened nothing: starting Python two hundred times is not what is tested."""
 
 
 def main(
@@ -33,21 +62,33 @@ def main(
 ) -> None:
     """Print what was counted; an invariant that does not hold is an AssertionError."""
     dice, seen = random.Random(seed), Counter[str]()
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path.cwd())])
+    mother = subprocess.Popen(
+        [sys.executable, "-c", MOTHER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"SMALL_READER_SLEEP_S": "0.02", "PYTHONPATH": paths},
+    )
     while seen["kills"] < kills:
         with tempfile.TemporaryDirectory() as folder:
-            one_catalog(Path(folder), kills, dice, seen)
+            one_catalog(Path(folder), kills, mother, dice, seen)
+    mother.communicate()
     print("| what | n |\n|---|---|")
     for what, n in seen.items():
         print(f"| {what} | {n} |")
 
 
-def one_catalog(folder: Path, kills: int, dice: random.Random, seen: Counter[str]) -> None:
+def one_catalog(
+    folder: Path, kills: int, mother: subprocess.Popen[str], dice: random.Random, seen: Counter[str]
+) -> None:
     """Kill builds of one catalog until one is quicker; then compare with an unbroken build."""
     source, catalog, unbroken = folder / "in", folder / "c.duckdb", folder / "unbroken.duckdb"
     for number in range(N_PICTURES):
         draw(source / f"{number:03d}.png", f"word{number}")
     build(source, unbroken)
-    while seen["kills"] < kills and kill_once(source, catalog, dice, seen):
+    while seen["kills"] < kills and kill_once(source, catalog, mother, dice, seen):
         pass
     build(source, catalog)
     assert content(catalog) == content(unbroken), "content differs"
@@ -56,22 +97,29 @@ def one_catalog(folder: Path, kills: int, dice: random.Random, seen: Counter[str
     seen["catalogs equal to an unbroken build"] += 1
 
 
-def kill_once(source: Path, catalog: Path, dice: random.Random, seen: Counter[str]) -> bool:
+def kill_once(
+    source: Path, catalog: Path, mother: subprocess.Popen[str], dice: random.Random, seen: Counter[str]
+) -> bool:
     """Start or go on, and kill; False when the build was quicker."""
+    assert mother.stdin is not None
+    assert mother.stdout is not None
     before = count(catalog)
-    process = start_slow_build(source, catalog)
-    assert process.stdout is not None
-    if dice.random() < 0.5:
-        first = [process.stdout.readline()]
+    mother.stdin.write(json.dumps([str(source), str(catalog)]) + "\n")
+    mother.stdin.flush()
+    pid = int(mother.stdout.readline().removeprefix("started "))
+    lines = []
+    if dice.random() < 0.75:
+        lines.append(mother.stdout.readline())
         time.sleep(dice.expovariate(1 / 0.15))
     else:
-        first = []
-        time.sleep(dice.uniform(0, 6))
-    process.kill()
-    lines = [*first, *process.stdout]
-    acknowledged = sum(int(line.split()[1]) for line in lines if line.startswith("acked"))
-    if process.wait() != -9:
+        time.sleep(dice.uniform(0, 3))
+    if not (lines and lines[0].startswith("ended")):
+        os.kill(pid, signal.SIGKILL)
+        while not (lines and lines[-1].startswith("ended")):
+            lines.append(mother.stdout.readline())
+    if lines[-1] != f"ended {signal.SIGKILL.value}\n":
         return False
+    acknowledged = sum(int(line.split()[1]) for line in lines if line.startswith("acked"))
     kept = count(catalog)
     assert before + acknowledged <= kept <= before + acknowledged + BATCH, (before, acknowledged, kept)
     seen["kills"] += 1
