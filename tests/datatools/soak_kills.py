@@ -2,7 +2,7 @@
 
     python tests/datatools/soak_kills.py --kills 200
 
-Three in four come after an acknowledged commit, the others at any moment from the start of the build on. After
+Three in four come after an acknowledged commit, the others at any moment from the start of a build on. After
 each the catalog must open and hold every acknowledged row, at most one batch more, no row twice. In the end
 the build goes on, and the whole content must be that of a build that nobody killed.
 """
