@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from txtdiff.model.attention import group_norm
+from txtdiff.model.attention import group_norm, modulated_group_norm
 from txtdiff.model.context import Context
 
 __all__ = ["BlockOptions", "Downsample", "ResBlock", "Upsample", "zeroed"]
@@ -77,14 +76,13 @@ class ResBlock(nn.Module):
         h = F.silu(self.norm_in(x))
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)
-        h = self._modulated(self.conv_in(h), self.modulation(context.embedding)[:, :, None, None])
+        h = self._modulated(self.conv_in(h), self.modulation(context.embedding))
         return self.skip(x) + self.conv_out(self.dropout(F.silu(h)))  # type: ignore[no-any-return]
 
     def _modulated(self, h: Tensor, modulation: Tensor) -> Tensor:
         if not self.scales:
-            return self.norm_out(h + modulation)  # type: ignore[no-any-return]
-        scale, shift = modulation.chunk(2, dim=1)
-        return torch.addcmul(shift, self.norm_out(h), 1 + scale)
+            return self.norm_out(h + modulation[:, :, None, None])  # type: ignore[no-any-return]
+        return modulated_group_norm(self.norm_out, h, *modulation.chunk(2, dim=1))
 
 
 class Downsample(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,6 +14,7 @@ from txtdiff.model.attention import (
     attend,
     from_tokens,
     group_norm,
+    modulated_group_norm,
     split_heads,
     to_tokens,
 )
@@ -44,8 +46,13 @@ class ModulatedNorm(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, positions: Tensor) -> Tensor:
         """x (B, C, H, W), embedding (B, E), positions (1, 2C, H, W) -> (B, C, H, W)."""
-        scale, shift = (self.modulation(embedding)[:, :, None, None] + positions).chunk(2, dim=1)
-        h = self.norm(x) * (1 + scale) + shift
+        scale, shift = self.modulation(embedding).chunk(2, dim=1)
+        place_scale, place_shift = positions.chunk(2, dim=1)
+        if isinstance(self.norm, nn.GroupNorm):
+            h = modulated_group_norm(self.norm, x, scale, shift)
+        else:
+            h = torch.addcmul(shift[:, :, None, None], x, 1 + scale[:, :, None, None])
+        h = torch.addcmul(h + place_shift, self.norm(x), place_scale)
         return F.silu(h) if self.silu else h
 
 
