@@ -159,14 +159,14 @@ def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
 
 @contextmanager
 def _counted_rows(model: StageModel) -> Iterator[list[int]]:
-    """Counts pictures that pass through a stage's networks meanwhile, in a list of one number."""
+    """Counts predictions that a stage's networks make meanwhile, in a list of one number."""
     rows = [0]
 
-    def count(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        rows[0] += len(args[0])
+    def count(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
+        rows[0] += len(output)
 
     networks = [network for network in (model.network, model.weaker) if network is not None]
-    hooks = [network.register_forward_pre_hook(count) for network in networks]
+    hooks = [network.register_forward_hook(count) for network in networks]
     try:
         yield rows
     finally:

@@ -190,7 +190,8 @@ def conditioning(
         ]
         cond["y"] = torch.tensor(labels, device=device)
     if low_res is not None:
-        cond["low_res"] = low_res.pictures.repeat(len(givens), 1, 1, 1)
+        # The same whatever is given, and the network repeats it where it must.
+        cond["low_res"] = low_res.pictures
         if low_res.level is not None:
-            cond["cond_timesteps"] = torch.full((len(rows),), low_res.level, device=device)
+            cond["cond_timesteps"] = torch.full((len(prompts),), low_res.level, device=device)
     return cond

@@ -230,3 +230,25 @@ def test_relative_buckets_are_those_of_t5() -> None:
 def test_settings_that_contradict_each_other_are_errors(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         small(**changes)
+
+
+@pytest.mark.parametrize("join", [None, "self_attention", "cross_attention", "pooled"])
+@pytest.mark.parametrize("n_classes", [None, 10])
+def test_several_conditionings_of_a_picture_share_what_comes_before_them(
+    join: str | None, n_classes: int | None
+) -> None:
+    captions = None if join is None else TOWER.model_copy(update={"join": (join,)})
+    net, (x, t) = network(small(captions=captions, n_classes=n_classes)), inputs()
+    rows = {"txt": torch.cat([TXT, TXT.flip(0), TXT])}
+    if captions is not None:
+        rows["capt"] = torch.cat([CAPT, CAPT.flip(0), CAPT.flip(0)])
+    if n_classes is not None:
+        rows["y"] = torch.tensor([1, 2, 3, 3, 4, 5])
+    sizes: list[int] = []
+    net.stem.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    with torch.no_grad():
+        together = net(x, t, **rows)
+        apart = net(x.repeat(3, 1, 1, 1), t.repeat(3), **rows)
+    assert sizes == [2, 6]
+    assert (together - apart).abs().max() <= 1e-5
+    assert (together[:2] - together[2:4]).abs().max() > 1e-4

@@ -43,19 +43,24 @@ class Prediction(NamedTuple):
 
 
 Network = Callable[..., Tensor]
-"""(x (B, C, H, W), timesteps (B,), **conditioning) -> (B, C or 2C, H, W)."""
+"""(x (B, C, H, W), timesteps (B,), **conditioning) -> (B, C or 2C, H, W), or N * B such rows for conditioning
+that holds N for each picture."""
 
 Denoiser = Callable[[Tensor, int], Prediction]
 """(x_t (B, C, H, W), timestep of the training schedule) -> Prediction. Conditioning is bound already."""
 
 
 def network_denoiser(network: Network, config: DiffusionConfig, cond: Mapping[str, Any]) -> Denoiser:
-    """A Denoiser from a network and its conditioning (keyword arguments of the network)."""
+    """A Denoiser from a network and its conditioning (keyword arguments of the network).
+
+    With conditioning for N times as many rows as there are pictures, so many predictions come out.
+    """
     schedule = make_schedule(config.noise_schedule, config.n_steps)
 
     def denoise(x: Tensor, t: int) -> Prediction:
         timesteps = torch.full((len(x),), t, device=x.device)
         output = network(x, network_timesteps(timesteps, config), **cond).to(x.dtype)
+        x = x.repeat(len(output) // len(x), 1, 1, 1)
         prediction, mix = split_output(output, x.shape[1], config)
         return Prediction(*x0_and_eps(prediction, x, schedule, t, config.parameterisation), mix)
 

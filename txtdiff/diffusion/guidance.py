@@ -74,16 +74,16 @@ def guided(denoisers: Sequence[Denoiser], combine: Combine) -> Denoiser:
 
 
 def guided_stacked(denoiser: Denoiser, n: int, combine: Combine) -> Denoiser:
-    """The same from one evaluation of an n times larger batch.
+    """The same from one evaluation.
 
     Args:
-        denoiser: its conditioning holds the whole batch n times, one after the other.
+        denoiser: its conditioning holds the whole batch n times, one after the other, and so does its output.
         n: the number of predictions to combine.
         combine: what makes one of them.
     """
 
     def denoise(x: Tensor, t: int) -> Prediction:
-        x0, eps, mix = denoiser(x.repeat(n, 1, 1, 1), t)
+        x0, eps, mix = denoiser(x, t)
         mixes: Sequence[Tensor | float] = [mix] * n if isinstance(mix, float) else mix.chunk(n)
         parts = zip(x0.chunk(n), eps.chunk(n), mixes, strict=True)
         return combine([Prediction(*part) for part in parts], x, t)

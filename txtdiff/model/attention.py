@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from txtdiff.model.context import Context, KeysValues
+from txtdiff.model.context import Context, KeysValues, with_rows
 from txtdiff.model.embeddings import rotary_angles_2d, rotate_interleaved
 
 __all__ = [
@@ -145,9 +145,11 @@ class SelfAttention(CaptionReader):
         return k, v
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """Feature map (B, C, H, W) -> same shape."""
+        """Feature map (B, C, H, W) -> same shape, or the context's rows if it reads the caption."""
         tokens = to_tokens(self.norm(x))
         qkv = self.qkv(tokens).reshape(*tokens.shape[:2], self.heads, 3, -1)
+        if self.slot is not None and context.captions is not None:
+            x, qkv = with_rows(x, context.n_rows), with_rows(qkv, context.n_rows)
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind()
         if self.angles is not None:
             q, k = (rotate_interleaved(t, self.angles.to(t.dtype)) for t in (q, k))

@@ -76,7 +76,8 @@ class ResBlock(nn.Module):
         h = F.silu(self.norm_in(x))
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)
-        h = self._modulated(self.conv_in(h), self.modulation(context.embedding))
+        # Before any conditioning there are fewer rows than the context has; the first ones say it all.
+        h = self._modulated(self.conv_in(h), self.modulation(context.embedding[: len(x)]))
         return self.skip(x) + self.conv_out(self.dropout(F.silu(h)))  # type: ignore[no-any-return]
 
     def _modulated(self, h: Tensor, modulation: Tensor) -> Tensor:

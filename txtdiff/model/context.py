@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-__all__ = ["CaptionFeatures", "Context"]
+__all__ = ["CaptionFeatures", "Context", "with_rows"]
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -27,6 +27,9 @@ class CaptionFeatures:
     tokens: Tensor
     keys_values: tuple[KeysValues, ...]
     pooled: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
     def select(self, index: Tensor) -> CaptionFeatures:
         """The captions at `index` (N,), in that order; repeats are fine."""
@@ -55,14 +58,16 @@ class CaptionFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Conditioning of one call of the network.
+    """Conditioning of one call of the network: rows R, which may be N times its pictures.
 
     Attributes:
-        embedding: (B, E) timestep, noise level, class and pooled caption, after SiLU.
-        text: (B, L, D) encoded transcription, or None.
-        text_bias: (B, 1, 1, L) added to attention logits, hugely negative on padding.
+        embedding: (R, E) timestep, noise level, class and pooled caption, after SiLU.
+        text: (R, L, D) encoded transcription, or None.
+        text_bias: (R, 1, 1, L) added to attention logits, hugely negative on padding.
         captions: the encoded caption, or None.
         positions: by resolution, the map (1, W, H, W) that text layers of that resolution share.
+        reaches_embedding: whether `embedding` depends on more than timestep and noise level, so that the
+            rows of one picture differ in it.
     """
 
     embedding: Tensor
@@ -70,3 +75,15 @@ class Context:
     text_bias: Tensor | None
     captions: CaptionFeatures | None
     positions: dict[int, Tensor]
+    reaches_embedding: bool
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.embedding)
+
+
+def with_rows(x: Tensor, n: int) -> Tensor:
+    """x (B, …) as often as makes n rows, one whole batch after the other."""
+    if len(x) == n:
+        return x
+    return x.repeat(n // len(x), *[1] * (x.ndim - 1))

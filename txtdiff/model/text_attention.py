@@ -19,7 +19,7 @@ from txtdiff.model.attention import (
     to_tokens,
 )
 from txtdiff.model.config import TextAttentionConfig, WeaveConfig
-from txtdiff.model.context import Context, KeysValues
+from txtdiff.model.context import Context, KeysValues, with_rows
 from txtdiff.model.feed_forward import FeedForward, Gain
 
 __all__ = ["ImageToText", "ModulatedNorm", "TextLayer", "TextToImage"]
@@ -168,8 +168,9 @@ class TextLayer(nn.Module):
     """Attention of a feature map to the transcription or to the caption, plain or woven.
 
     The text as changed by the first half of weave attention is used by the second half and then forgotten:
-    every layer starts from the encoder's output. (The parent project has a flag `weave_v2` to pass it on; the
-    adapter around its layers drops it nevertheless, so its checkpoints know nothing else.)
+    every layer starts from the encoder's output. (The parent project has a flag `weave_v2` to pass it on, and
+    its attention then returns the changed text; but since captions came, the adapter around the attention
+    returns the text that it was given, in every later version of its unet.py, so the flag changes nothing.)
 
     Args:
         channels, resolution_px: the feature map.
@@ -207,10 +208,11 @@ class TextLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        """Feature map (B, C, H, W) -> same shape."""
+        """Feature map (B, C, H, W) -> same shape, with the context's rows."""
         source = context.captions if self.source == "captions" else context
         if source is None:
             return x  # no caption given: nothing to read
+        x = with_rows(x, context.n_rows)
         positions = context.positions[self.resolution_px]
         keys_values, bias = self._source(x, context, positions)
         x = self.to_image(x, context, positions, keys_values, bias)

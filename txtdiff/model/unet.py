@@ -10,7 +10,7 @@ from txtdiff.model.attention import CaptionReader, SelfAttention, group_norm, ke
 from txtdiff.model.blocks import zeroed
 from txtdiff.model.caption_encoder import CaptionEncoder
 from txtdiff.model.config import CaptionConfig, ModelConfig
-from txtdiff.model.context import CaptionFeatures, Context
+from txtdiff.model.context import CaptionFeatures, Context, with_rows
 from txtdiff.model.embeddings import AxialPositions, sinusoid, timestep_mlp
 from txtdiff.model.layout import plan_network
 from txtdiff.model.stages import StageBuilder
@@ -76,30 +76,36 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Predict the noise in `x`, and where the variance lies if the network learns it.
 
+        txt, capt and y may hold N times as many rows as there are pictures, all of them once for each of N
+        conditionings, as guidance wants it. What no conditioning has reached yet is then computed once.
+
         Args:
             x: (B, C, H, W) noisy pictures.
             timesteps: (B,) integer or fractional.
-            txt: (B, L) int64 token ids, 0 = padding. Needed by a network with text, ignored by one without.
-            capt: (B, 77) CLIP ids, or `encode_captions` of them. None = no caption at all, which is not the
-                null caption. Ignored by a network without captions.
+            txt: (N * B, L) int64 token ids, 0 = padding. Needed by a network with text, ignored by one without.
+            capt: (N * B, 77) CLIP ids, or `encode_captions` of them. None = no caption at all, which is not
+                the null caption. Ignored by a network without captions.
             low_res: (B, c, h, w) in [-1, 1]; for upsamplers, and needed by them.
             cond_timesteps: (B,) noise level of `low_res`; for networks with noise conditioning.
-            y: (B,) classes; for networks with classes.
+            y: (N * B,) classes; for networks with classes.
 
         Returns:
-            (B, C, H, W), or (B, 2C, H, W) with the prediction first and the variance after it.
+            (N * B, C, H, W), or (N * B, 2C, H, W) with the prediction first and the variance after it.
         """
         self._check_given(txt=txt, low_res=low_res, cond_timesteps=cond_timesteps, y=y)
         captions = self.encode_captions(capt) if isinstance(capt, Tensor) else capt
         context = self._context(timesteps, txt, captions, cond_timesteps, y)
         h = self.stem(self._fold(x, low_res))
+        if context.reaches_embedding:
+            h = with_rows(h, context.n_rows)
         skips = [h]
         for stage in self.down:
             h = stage(h, context)
             skips.append(h)
         h = self.middle(h, context)
         for stage in self.up:
-            h = stage(torch.cat([h, skips.pop()], dim=1), context)
+            h = stage(torch.cat([h, with_rows(skips.pop(), len(h))], dim=1), context)
+        h = with_rows(h, context.n_rows)
         return self._unfold(self.head(F.silu(self.head_norm(h))))
 
     def encode_captions(self, capt_ids: Tensor) -> CaptionFeatures | None:
@@ -126,20 +132,26 @@ class UNet(nn.Module):
         cond_timesteps: Tensor | None,
         y: Tensor | None,
     ) -> Context:
+        conditions = (timesteps, captions, y, txt if self.text_encoder is not None else None)
+        n_rows = max(len(rows) for rows in conditions if rows is not None)
+        timesteps = with_rows(timesteps, n_rows)
         embedding = self.time_embedding(sinusoid(timesteps, self.config.channels))
         if self.noise_embedding is not None and cond_timesteps is not None:
-            embedding = embedding + self.noise_embedding(sinusoid(cond_timesteps, self.config.channels))
+            noise = self.noise_embedding(sinusoid(cond_timesteps, self.config.channels))
+            embedding = embedding + with_rows(noise, n_rows)
         if self.class_embedding is not None:
             embedding = embedding + self.class_embedding(y)
         embedding = F.silu(embedding)
-        if captions is not None and captions.pooled is not None:
-            embedding = embedding + captions.pooled
+        pooled = None if captions is None else captions.pooled
+        if pooled is not None:
+            embedding = embedding + pooled
         text = text_bias = None
         if self.text_encoder is not None:
             text, keep = self.text_encoder(txt, timesteps)
             text_bias = key_bias(keep)
         positions = {int(resolution): table() for resolution, table in self.positions.items()}
-        return Context(embedding, text, text_bias, captions, positions)
+        reaches_embedding = self.class_embedding is not None or pooled is not None
+        return Context(embedding, text, text_bias, captions, positions, reaches_embedding)
 
     def _check_given(self, **given: Tensor | None) -> None:
         """What the network needs must be there; what it cannot use must not, text excepted."""
