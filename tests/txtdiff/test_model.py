@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from txtdiff.model.blocks import convolve
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -252,3 +253,12 @@ def test_several_conditionings_of_a_picture_share_what_comes_before_them(
     assert sizes == [2, 6]
     assert (together - apart).abs().max() <= 1e-5
     assert (together[:2] - together[2:4]).abs().max() > 1e-4
+
+
+def test_a_convolution_as_a_matrix_product_is_the_same_convolution() -> None:
+    conv = torch.nn.Conv2d(5, 7, 3, padding=1)
+    for shape in ((3, 5, 4, 6), (2, 5, 16, 16)):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(convolve(conv, x), conv(x), rtol=0, atol=1e-6)
+        assert convolve(conv, x).requires_grad

@@ -82,7 +82,7 @@ class UNet(nn.Module):
         Args:
             x: (B, C, H, W) noisy pictures.
             timesteps: (B,) integer or fractional.
-            txt: (N * B, L) int64 token ids, 0 = padding. Needed by a network with text, ignored by one without.
+            txt: (N * B, L) int64 token ids, 0 = padding. Needed by a network with text, ignored without.
             capt: (N * B, 77) CLIP ids, or `encode_captions` of them. None = no caption at all, which is not
                 the null caption. Ignored by a network without captions.
             low_res: (B, c, h, w) in [-1, 1]; for upsamplers, and needed by them.
