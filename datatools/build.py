@@ -7,19 +7,23 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from datatools.caption_files import CaptionFiles, sync_caption_files
 from datatools.captions import CaptionReport, import_captions, read_captions
 from datatools.catalog import Catalog, open_catalog
 from datatools.config import BuildSettings
 from datatools.console import progress
 from datatools.errors import InputError
+from datatools.limits import widen_limits
 from datatools.plan import Plan, make_plan, register_readers
 from datatools.record import Recorder
 from datatools.runner import LocalRunner, Runner
 from datatools.scan import Listing, scan
+from datatools.shrink import PictureStore
 from datatools.sidecars import Sidecar, write_sidecars
 from datatools.sources import is_remote
 from datatools.speak import SpeakingRule, rule_to_json
@@ -48,6 +52,8 @@ class BuildReport:
     """Pictures whose own .txt speaks."""
     txt: TxtReport | None = None
     captions: list[CaptionReport] = field(default_factory=list)
+    """Of lists."""
+    caption_files: CaptionFiles = field(default_factory=CaptionFiles)
     shared_stems: dict[str, list[str]] = field(default_factory=dict)
     """Stems that several pictures share, where the fork's form was asked for."""
 
@@ -81,6 +87,8 @@ def build_catalog(
         check_txt_target(listing.root, settings.write_txt)
     with open_catalog(catalog_path, "write") as catalog:
         _check_source(catalog, listing.root)
+        if settings.max_edge_px is None and (before := catalog.info("max_edge_px")) is not None:
+            settings = replace(settings, max_edge_px=int(before))
         runner = _runner(settings, opener)
         try:
             return _build(catalog, listing, settings, runner)
@@ -89,7 +97,9 @@ def build_catalog(
 
 
 def _runner(settings: BuildSettings, opener: str) -> Runner:
-    setup = WorkerSetup(settings.ocr, settings.limits, opener)
+    setup = WorkerSetup(
+        settings.ocr, settings.limits, opener, settings.max_edge_px, settings.estimate_px_scale
+    )
     if settings.runner == "local":
         return LocalRunner(setup, settings.workers, settings.time_limit_s)
     from datatools.ray_runner import RayRunner  # an extra: Ray need not be installed
@@ -129,6 +139,10 @@ def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: 
         _finish(catalog, listing, settings, captions, report)
         _end(catalog, recorder.build, "interrupted", report)
         raise
+    except InputError:  # a full disk, which may have room for this
+        with suppress(InputError):
+            _end(catalog, recorder.build, "stopped", report)
+        raise
     try:
         _finish(catalog, listing, settings, captions, report)
     except (InputError, KeyboardInterrupt):  # all rows are there, what is made from them is not
@@ -151,6 +165,10 @@ def _begin(catalog: Catalog, listing: Listing, settings: BuildSettings) -> int:
     }
     with catalog.transaction():
         catalog.set_info("source", listing.root)
+        if settings.max_edge_px is not None:
+            catalog.set_info("max_edge_px", str(settings.max_edge_px))
+        widen_limits(catalog, settings.limits)
+        catalog.execute("UPDATE store.builds SET outcome = 'died' WHERE outcome = 'running'")
         catalog.append("builds", catalog.table("builds", [row]))
     return build
 
@@ -181,11 +199,12 @@ def _read(
     recorder: Recorder, plan: Plan, settings: BuildSettings, runner: Runner, report: BuildReport
 ) -> None:
     batch: list[Outcome] = []
+    store = PictureStore(recorder.catalog.path)
     n_failed, committed_at = 0, time.monotonic()
     with progress("reading pictures", plan.todo.num_rows) as advance:
         try:
             for outcomes in runner.run(plan.chunks(settings.chunk_pictures)):
-                batch += outcomes
+                batch += [_store(store, outcome) for outcome in outcomes]
                 n_failed += sum(outcome.cause is not None for outcome in outcomes)
                 advance(len(outcomes), f"{n_failed} failed" if n_failed else "")
                 late = time.monotonic() - committed_at > settings.commit_every_s
@@ -195,6 +214,13 @@ def _read(
         finally:
             _commit(recorder, batch, report)
             report.reading_share = runner.usage.reading_share
+
+
+def _store(store: PictureStore, outcome: Outcome) -> Outcome:
+    """A shrunk copy goes to the disk as it comes and before its row: a batch of them would cost memory."""
+    if outcome.shrunk is None:
+        return outcome
+    return replace(outcome, shrunk=None, stored=store.put(*outcome.shrunk))
 
 
 def _commit(recorder: Recorder, batch: list[Outcome], report: BuildReport) -> None:
@@ -211,22 +237,23 @@ def _commit(recorder: Recorder, batch: list[Outcome], report: BuildReport) -> No
     batch.clear()
 
 
-def _read_captions(listing: Listing, settings: BuildSettings) -> dict[Path, Sidecar]:
-    """All caption files, before any picture is read: a mistake in one is told at once."""
-    found = Path(listing.root) / "captions.jsonl"
-    paths = [*([found] if listing.writable and found.is_file() else []), *settings.captions]
-    return {path: read_captions(path) for path in paths}
+def _read_captions(listing: Listing, settings: BuildSettings) -> dict[str | Path, Sidecar]:
+    """All lists of captions, before any picture is read: a mistake in one is told at once."""
+    return {path: read_captions(path) for path in (*listing.caption_lists, *settings.captions)}
 
 
 def _finish(
     catalog: Catalog,
     listing: Listing,
     settings: BuildSettings,
-    captions: dict[Path, Sidecar],
+    captions: dict[str | Path, Sidecar],
     report: BuildReport,
 ) -> None:
     """What is made from rows. Also after an interruption: rows are whole by then, and so is what follows."""
+    named = catalog.arrow("SELECT DISTINCT stored_uri FROM store.pictures WHERE stored_uri IS NOT NULL")
+    PictureStore(catalog.path).sweep(set(named["stored_uri"].to_pylist()))
     report.captions = import_captions(catalog, captions)
+    report.caption_files = sync_caption_files(catalog, listing)
     report.shared_stems = write_sidecars(catalog, settings.sidecars)
     if settings.write_txt is not None:
         report.txt = write_texts(catalog, listing.root, settings.write_txt, overwrite=settings.overwrite_txt)
@@ -236,11 +263,13 @@ def _finish(
 
 
 def _end(catalog: Catalog, build: int, outcome: str, report: BuildReport) -> None:
-    catalog.execute(
-        """UPDATE store.builds SET finished_at = ?, outcome = ?, n_unchanged = ?, n_read = ?, n_reused = ?,
-        n_failed = ?, n_removed = ? WHERE build = ?""",
-        [
-            *(datetime.now(UTC).replace(tzinfo=None), outcome, report.n_unchanged, report.n_read),
-            *(report.n_reused, sum(report.failures.values()), report.n_removed, build),
-        ],
-    )
+    values = [
+        *(datetime.now(UTC).replace(tzinfo=None), outcome, report.n_unchanged, report.n_read),
+        *(report.n_reused, sum(report.failures.values()), report.n_removed, build),
+    ]
+    with catalog.transaction():
+        catalog.execute(
+            """UPDATE store.builds SET finished_at = ?, outcome = ?, n_unchanged = ?, n_read = ?,
+            n_reused = ?, n_failed = ?, n_removed = ? WHERE build = ?""",
+            values,
+        )

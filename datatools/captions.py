@@ -1,7 +1,8 @@
-"""Captions from wherever they are, into the catalog: the fork's JSON, JSON Lines, or Parquet."""
+"""Captions in lists, into the catalog: the fork's JSON, JSON Lines, or Parquet, here or behind a URL."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from datatools.catalog import Catalog
 from datatools.errors import InputError
 from datatools.keys import check_key
 from datatools.sidecars import Matched, Sidecar, match_keys, read_sidecar
+from datatools.sources import fetch, is_remote
 
 __all__ = ["CaptionReport", "import_captions", "read_captions"]
 
@@ -22,18 +24,37 @@ __all__ = ["CaptionReport", "import_captions", "read_captions"]
 class CaptionReport:
     """What a caption file brought."""
 
-    path: Path
+    path: str | Path
     n_pictures: int
     n_captions: int
     matched: Matched
 
 
-def read_captions(path: Path) -> Sidecar:
+def read_captions(path: str | Path) -> Sidecar:
     """Captions of a file by key or stem; a Parquet file has columns key and caption or captions.
+
+    Args:
+        path: a file, or a URL as a string.
 
     Raises:
         InputError: the file cannot be read or has another form.
     """
+    if not is_remote(str(path)):
+        return _read(Path(path))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / str(path).rsplit("/", 1)[-1]
+        try:
+            copy.write_bytes(fetch(str(path)))
+        except Exception as error:  # every remote store has exceptions of its own
+            what = f"{path} cannot be read: {type(error).__name__}: {error}"
+            raise InputError(what, "Check the URL and your access to it.") from error
+        try:
+            return _read(copy)
+        except InputError as error:
+            raise InputError(error.what.replace(str(copy), str(path)), error.remedy) from error
+
+
+def _read(path: Path) -> Sidecar:
     if path.suffix.lower() != ".parquet":
         return read_sidecar(path, "captions")
     try:
@@ -50,7 +71,7 @@ def read_captions(path: Path) -> Sidecar:
     return Sidecar("jsonl", values)
 
 
-def import_captions(catalog: Catalog, files: Mapping[Path, Sidecar]) -> list[CaptionReport]:
+def import_captions(catalog: Catalog, files: Mapping[str | Path, Sidecar]) -> list[CaptionReport]:
     """Bring captions into the catalog; what an earlier build took from the same file is replaced.
 
     Args:
@@ -61,7 +82,7 @@ def import_captions(catalog: Catalog, files: Mapping[Path, Sidecar]) -> list[Cap
     reports = []
     for path, captions in files.items():
         matched = match_keys(captions, keys)
-        source = str(path.resolve())
+        source = str(path) if is_remote(str(path)) else str(Path(path).resolve())
         rows = [
             {"key": key, "caption": caption, "position": position, "source": source}
             for key, value in sorted(matched.values.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,11 +13,14 @@ import pyarrow as pa
 
 from datatools.errors import InputError
 from datatools.schema import SCHEMA_VERSION, TABLES, VIEWS
+from datatools.upgrade import STEPS, exclusive, upgrade_catalog
 
 if TYPE_CHECKING:  # importing pandas takes a second, and only `frame` needs it
     import pandas as pd
 
 __all__ = ["Catalog", "open_catalog", "query_catalog"]
+
+_VERSION = "SELECT value FROM store.info WHERE name = 'schema_version'"
 
 
 @contextmanager
@@ -152,21 +153,24 @@ class Catalog:
 def open_catalog(path: str | Path, mode: Literal["read", "write"] = "read") -> Catalog:
     """Open a catalog; `write` creates it where there is none.
 
+    A catalog of an earlier schema version is upgraded first, in either mode: into a new file beside, which
+    then takes its name; the old file is kept (datatools.upgrade).
+
     Raises:
-        InputError: no such file, not a catalog, another schema version, or in use by another process.
+        InputError: no such file, not a catalog, of a later schema version, in use by another process, or of
+            an earlier version in a folder that cannot be written.
     """
     path = Path(path)
     if mode == "write" and not path.exists():
         _create(path)
     if not path.is_file():
         raise InputError(f"there is no catalog {path}", "Make one with `datatools build-catalog`.")
-    catalog = Catalog(path, _connect(path, read_only=mode == "read"))
-    try:
-        _check_version(catalog)
-    except BaseException:
-        catalog.close()
-        raise
-    return catalog
+    catalog = _opened(path, mode)
+    if catalog.value(_VERSION) == str(SCHEMA_VERSION):
+        return catalog
+    catalog.close()
+    upgrade_catalog(path)
+    return _opened(path, mode)
 
 
 def query_catalog(path: str | Path, sql: str) -> pa.Table:
@@ -197,7 +201,7 @@ def _create(path: Path) -> None:
             "Choose another place for the catalog.",
         ) from error
     draft = path.with_name(f".{path.name}.new")
-    with _exclusive(draft.with_suffix(".lock")):
+    with exclusive(draft.with_suffix(".lock")):
         for leftover in (draft, draft.with_name(draft.name + ".wal")):
             leftover.unlink(missing_ok=True)
         if path.exists():  # somebody else was quicker
@@ -208,22 +212,6 @@ def _create(path: Path) -> None:
                 db.execute(f"CREATE VIEW {name} AS {sql}")
             db.execute("INSERT INTO store.info VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
         draft.rename(path)
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    except OSError as error:
-        raise InputError(
-            f"{path.parent} cannot be written: {error.strerror}", "Choose another place."
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
 
 
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -240,15 +228,26 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return db
 
 
+def _opened(path: Path, mode: Literal["read", "write"]) -> Catalog:
+    """A catalog of this program's version, or of one that can be upgraded to it."""
+    catalog = Catalog(path, _connect(path, read_only=mode == "read"))
+    try:
+        _check_version(catalog)
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog
+
+
 def _check_version(catalog: Catalog) -> None:
     try:
-        found = catalog.info("schema_version")
+        found = catalog.value(_VERSION)
     except duckdb.Error as error:
         raise InputError(
             f"{catalog.path} is a DuckDB file, but not a catalog", "Give the file that build-catalog wrote."
         ) from error
-    if found != str(SCHEMA_VERSION):
+    if found not in {str(version) for version in (*STEPS, SCHEMA_VERSION)}:
         raise InputError(
-            f"{catalog.path} has schema version {found}, this program reads version {SCHEMA_VERSION}",
-            "Build the catalog again into a new file, or use the program version that wrote it.",
+            f"{catalog.path} has schema version {found}, this program knows versions up to {SCHEMA_VERSION}",
+            "Use the newer program that wrote it, or build the catalog again into a new file.",
         )

@@ -12,6 +12,7 @@ from datatools.catalog import Catalog
 from datatools.console import progress
 from datatools.fingerprint import sha256_of
 from datatools.record import Recorder
+from datatools.shrink import PictureStore
 from datatools.sidecars import Field, read_sidecar
 from datatools.speak import rule_from_json
 
@@ -62,6 +63,7 @@ def check_catalog(catalog: Catalog, *, hash_files: bool = False) -> Iterator[Pro
         yield from (Problem(what, key) for key in catalog.arrow(sql)["key"].to_pylist())
     yield from _check_spoken(catalog)
     yield from _check_files(catalog, hash_files=hash_files)
+    yield from _check_stored(catalog, hash_files=hash_files)
     yield from _check_sidecars(catalog)
 
 
@@ -101,6 +103,25 @@ def _check_files(catalog: Catalog, *, hash_files: bool) -> Iterator[Problem]:
                     yield Problem("file has other bytes at the same size and time", row["key"])
 
 
+def _check_stored(catalog: Catalog, *, hash_files: bool) -> Iterator[Problem]:
+    """Shrunk copies: all there, of the right size, and none that no row names."""
+    rows = catalog.arrow(
+        """SELECT stored_uri AS uri, min(key) AS key, min(stored_bytes) AS size, min(stored_sha256) AS sha256
+        FROM store.pictures WHERE stored_uri IS NOT NULL GROUP BY ALL ORDER BY key"""
+    )
+    for row in rows.to_pylist():
+        path = Path(row["uri"])
+        if not path.is_file():
+            yield Problem("shrunk picture is gone", row["key"])
+        elif path.stat().st_size != row["size"] or (
+            hash_files and sha256_of(path.read_bytes()) != row["sha256"]
+        ):
+            yield Problem("shrunk picture has changed", row["key"])
+    named = set(rows["uri"].to_pylist())
+    strays = [path for path in PictureStore(catalog.path).paths() if path not in named]
+    yield from (Problem("shrunk picture of no row", path) for path in sorted(strays))
+
+
 def _check_sidecars(catalog: Catalog) -> Iterator[Problem]:
     for field, (name, sql) in _SIDECARS.items():
         path = catalog.path.parent / name
@@ -109,7 +130,8 @@ def _check_sidecars(catalog: Catalog) -> Iterator[Problem]:
             continue
         sidecar = read_sidecar(path, field)
         if sidecar.form == "jsonl":  # the fork's form leaves out what shares a stem
-            expected = {row["key"]: row["value"] for row in catalog.arrow(sql).to_pylist()}
+            rows = catalog.arrow(sql).to_pylist()
+            expected = {row["key"]: [round(x, 6) for x in row["value"]] for row in rows}  # as it is written
             wrong = {
                 key for key in {*expected, *sidecar.values} if expected.get(key) != sidecar.values.get(key)
             }

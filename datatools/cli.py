@@ -14,7 +14,7 @@ from datatools.catalog import open_catalog, query_catalog
 from datatools.check import check_catalog
 from datatools.config import BuildSettings, Speaker
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
-from datatools.decode import CAUSES, Limits
+from datatools.decode import CAUSES, MAX_PIXELS, Limits
 from datatools.export import ExportFormat, export_catalog
 from datatools.flags import OptionalValues, count_within, flags
 from datatools.gallery import write_gallery
@@ -69,7 +69,12 @@ class BuildFlags:
     ] = False
     sidecars: Annotated[Literal["jsonl", "fork"], typer.Option(help="Form of the sidecar files.")] = "jsonl"
     captions: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="JSON Lines, the fork's JSON, or Parquet.")
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="List of captions, also a URL: JSON Lines, the fork's JSON, or Parquet. The source's "
+            "captions.jsonl and .caption files are found by themselves.",
+        ),
     ] = None
     retry: Annotated[
         str | None,
@@ -86,6 +91,21 @@ class BuildFlags:
         float, typer.Option(min=1, metavar="SECONDS", help="What one picture may take.")
     ] = _DEFAULTS.time_limit_s
     max_pixels: int = count_option(Limits().max_pixels, "Pictures with more pixels are not decoded.")
+    max_edge: Annotated[
+        int | None,
+        typer.Option(
+            min=Limits().min_edge_px,
+            metavar="PX",
+            help="Store larger pictures shrunk to this longest edge, beside the catalog, and use those. "
+            "Default: as the catalog was built before.",
+        ),
+    ] = None
+    estimate_px_scale: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-px-scale", help="Find out which pictures were enlarged, where nobody has said so."
+        ),
+    ] = False
 
     def settings(self) -> BuildSettings:
         """What the build takes."""
@@ -93,7 +113,9 @@ class BuildFlags:
             ocr=tuple(self.ocr or _DEFAULTS.ocr),
             speaker=self.speaker,
             transcript=TranscriptSettings(min_confidence=self.min_confidence, characters=self.characters),
-            limits=Limits(max_pixels=count_within("--max-pixels", self.max_pixels)),
+            limits=Limits(max_pixels=count_within("--max-pixels", self.max_pixels, MAX_PIXELS)),
+            max_edge_px=self.max_edge,
+            estimate_px_scale=self.estimate_px_scale,
             time_limit_s=self.time_limit,
             workers=self.workers,
             runner=self.runner,

@@ -43,6 +43,11 @@ class BuildSettings:
     """Pictures in one commit: what a kill can cost."""
     commit_every_s: float = 10.0
     """Seconds after which a commit is made even if fewer pictures are done."""
+    max_edge_px: int | None = None
+    """Store pictures with a longer edge shrunk to it, beside the catalog. None: as this catalog was built so
+    far, at first as they are. A value that no picture reaches undoes it."""
+    estimate_px_scale: bool = False
+    """Estimate the px scale of pictures for which none is given and that were not shrunk."""
     retry: tuple[str, ...] | None = None
     """Causes of failures to try again; None: none, (): all."""
     write_txt: Literal["beside"] | Path | None = None
@@ -51,8 +56,8 @@ class BuildSettings:
     """Write over .txt files that we did not write; each is kept as .txt.orig."""
     sidecars: Literal["jsonl", "fork"] = "jsonl"
     """Form of safeboxes.jsonl and px_scales.jsonl."""
-    captions: tuple[Path, ...] = ()
-    """Caption files beside the source's own captions.jsonl."""
+    captions: tuple[str | Path, ...] = ()
+    """Lists of captions, files or URLs, beside the source's own captions.jsonl and .caption files."""
 
     def __post_init__(self) -> None:
         if len(set(self.ocr)) != len(self.ocr):
@@ -63,6 +68,11 @@ class BuildSettings:
             if cause not in CAUSES:
                 remedy = suggest(cause, CAUSES) or f"Causes are {', '.join(CAUSES)}."
                 raise InputError(f"there is no cause '{cause}'", remedy)
+        if self.max_edge_px is not None and self.max_edge_px < self.limits.min_edge_px:
+            raise InputError(
+                f"--max-edge {self.max_edge_px} cannot be used",
+                f"Pictures have at least {self.limits.min_edge_px} px an edge.",
+            )
         for name in ("time_limit_s", "workers", "chunk_pictures", "commit_pictures"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be more than 0")

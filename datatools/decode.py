@@ -16,7 +16,19 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["CAUSES", "FORMATS", "Cause", "Limits", "Rejection", "decode", "is_plain", "read_size_px"]
+from datatools.errors import InputError
+
+__all__ = [
+    "CAUSES",
+    "FORMATS",
+    "MAX_PIXELS",
+    "Cause",
+    "Limits",
+    "Rejection",
+    "decode",
+    "is_plain",
+    "read_size_px",
+]
 
 Cause = Literal[
     "missing",  # listed, but gone when it was opened
@@ -42,6 +54,9 @@ CAUSES: tuple[Cause, ...] = get_args(Cause)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Formats that are opened. The list is short because every further decoder is further attack surface."""
 
+MAX_PIXELS = 178_956_970
+"""Twice `PIL.Image.MAX_IMAGE_PIXELS`: from there on Pillow takes a picture for a decompression bomb."""
+
 _MAX_DETAIL = 200
 
 # Pillow warns, on stderr, about headers that our own limit is about to refuse.
@@ -57,9 +72,15 @@ class Limits:
     max_bytes: int = 128 * 2**20
     """Largest file, in bytes."""
     max_pixels: int = 64_000_000
-    """Largest width x height, in pixels. At most Pillow's own bomb threshold, 89,478,485."""
+    """Largest width x height, in pixels; at most MAX_PIXELS, beyond which Pillow opens nothing."""
     min_edge_px: int = 8
     """Shortest edge, in pixels: below this no letter can be read or drawn."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise InputError(
+                f"--max-pixels {self.max_pixels} cannot be used", f"It must be from 1 to {MAX_PIXELS}."
+            )
 
 
 class Rejection(Exception):  # noqa: N818 - an expected outcome, not an error of the program
@@ -112,9 +133,9 @@ def read_size_px(data: bytes, limits: Limits = Limits()) -> tuple[int, int]:
     return (image.height, image.width) if turned else (image.width, image.height)
 
 
-def is_plain(data: bytes) -> bool:
+def is_plain(data: bytes, limits: Limits = Limits()) -> bool:
     """Whether every program sees in the file what `decode` returns: no orientation, alpha or depth."""
-    image = _open(data, Limits())
+    image = _open(data, limits)
     return image.mode in ("RGB", "L") and _orientation(image) == 1 and "transparency" not in image.info
 
 

@@ -21,10 +21,11 @@ from PIL import Image
 
 from datatools.catalog import Catalog
 from datatools.console import progress
-from datatools.decode import decode, is_plain
+from datatools.decode import Limits, decode, is_plain
 from datatools.errors import InputError
 from datatools.fingerprint import sha256_of
 from datatools.keys import stem_of
+from datatools.limits import known_limits
 from datatools.records import Record, read_records
 from datatools.sources import fetch
 
@@ -66,7 +67,7 @@ def export_catalog(
         "parquet": _write_parquet,
         "webdataset": partial(_write_webdataset, n_shard=shard_pictures),
         "huggingface": partial(_write_huggingface, n_shard=shard_pictures),
-        "fork": _write_fork,
+        "fork": partial(_write_fork, limits=known_limits(catalog)),
     }
     report = ExportReport()
     total = int(
@@ -158,7 +159,7 @@ def _write_webdataset(folder: Path, records: Iterator[Record], report: ExportRep
         with tarfile.open(folder / f"{shard:06d}.tar", "w", format=tarfile.PAX_FORMAT) as tar:
             for record, data in chunk:
                 facts = json.dumps(record.facts(), ensure_ascii=False).encode("utf-8")
-                _add(tar, f"{number:09d}.{_extension(record.key)}", data)
+                _add(tar, f"{number:09d}.{record.extension}", data)
                 _add(tar, f"{number:09d}.json", facts)
                 _add(tar, f"{number:09d}.txt", record.text.encode("utf-8"))
                 number += 1
@@ -175,10 +176,6 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
-
-
-def _extension(key: str) -> str:
-    return key.rpartition(".")[2].lower()
 
 
 def _write_huggingface(folder: Path, records: Iterator[Record], report: ExportReport, n_shard: int) -> None:
@@ -207,7 +204,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
     return {"dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind)), "_type": "Value"}
 
 
-def _write_fork(folder: Path, records: Iterator[Record], report: ExportReport) -> None:
+def _write_fork(folder: Path, records: Iterator[Record], report: ExportReport, limits: Limits) -> None:
     """The fork's folder: pictures with .txt beside them, sidecars as one object keyed by stem.
 
     Names are keys with "/" made "_", so that stems are unlikely to meet; those that do get a number. The
@@ -220,9 +217,9 @@ def _write_fork(folder: Path, records: Iterator[Record], report: ExportReport) -
     sidecars: dict[str, dict[str, Any]] = {"safeboxes.jsonl": {}, "px_scales.jsonl": {}, "capts.json": {}}
     for record, data in with_bytes(records, report):
         stem = _free_stem(record.key, taken)
-        extension = _extension(record.key)
-        if extension not in ("jpg", "jpeg", "png", "gif") or not is_plain(data):
-            extension, data = "png", _as_png(data)
+        extension = record.extension
+        if extension not in ("jpg", "jpeg", "png", "gif") or not is_plain(data, limits):
+            extension, data = "png", _as_png(data, limits)
         (pictures / f"{stem}.{extension}").write_bytes(data)
         (pictures / f"{stem}.txt").write_text(record.text, encoding="utf-8", newline="\n")
         for name, value in zip(sidecars, (record.safebox, record.px_scale, record.captions), strict=True):
@@ -242,7 +239,7 @@ def _free_stem(key: str, taken: set[str]) -> str:
     return free
 
 
-def _as_png(data: bytes) -> bytes:
+def _as_png(data: bytes, limits: Limits) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(decode(data)).save(buffer, "PNG")
+    Image.fromarray(decode(data, limits)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -40,7 +40,7 @@ class GivenFile:
 class Imported:
     """What a file brought."""
 
-    path: Path
+    path: str | Path
     what: str
     matched: Matched
 
@@ -65,6 +65,8 @@ def import_sidecars(
 ) -> list[Imported]:
     """Bring files into a catalog. Given boxes and scales stand before any that we found ourselves.
 
+    What somebody else wrote is about his own files: pixels of the source, also where `--max-edge` shrank it.
+
     Args:
         catalog: open for writing.
         files: as `read_sources` gives them.
@@ -73,7 +75,9 @@ def import_sidecars(
     Raises:
         InputError: the sidecars beside the catalog cannot be written.
     """
-    pictures = catalog.arrow("SELECT key, width_px, height_px FROM pictures").to_pylist()
+    pictures = catalog.arrow(
+        "SELECT key, source_width_px AS width_px, source_height_px AS height_px FROM pictures"
+    ).to_pylist()
     sizes = {row["key"]: row for row in pictures}
     done = []
     for file in files:
@@ -81,7 +85,9 @@ def import_sidecars(
             matched = match_keys(file.sidecar, sizes)
             _replace(catalog, file.field, matched.values, sizes)
             done.append(Imported(file.path, file.field, matched))
-    captions = {file.path: file.sidecar for file in files if file.field == "captions"}
+    captions: dict[str | Path, Sidecar] = {
+        file.path: file.sidecar for file in files if file.field == "captions"
+    }
     done += [Imported(new.path, "captions", new.matched) for new in import_captions(catalog, captions)]
     write_sidecars(catalog, sidecars)
     return done

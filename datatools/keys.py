@@ -16,7 +16,16 @@ from pathlib import Path
 
 from datatools.errors import InputError
 
-__all__ = ["StemIndex", "check_key", "index_stems", "key_below", "make_key", "stem_of", "txt_key"]
+__all__ = [
+    "StemIndex",
+    "check_key",
+    "index_stems",
+    "key_below",
+    "make_key",
+    "sibling_key",
+    "stem_of",
+    "txt_key",
+]
 
 _MAX_PART_BYTES = 255
 
@@ -89,10 +98,15 @@ def stem_of(key: str) -> str:
     return name.rsplit(".", 1)[0] if "." in name else name
 
 
-def txt_key(key: str) -> str:
-    """The key of the transcription beside a picture: the last extension becomes .txt."""
+def sibling_key(key: str, extension: str) -> str:
+    """The key of a file that belongs to a picture: the last extension becomes `extension`."""
     folder, slash, _ = key.rpartition("/")
-    return f"{folder}{slash}{stem_of(key)}.txt"
+    return f"{folder}{slash}{stem_of(key)}.{extension}"
+
+
+def txt_key(key: str) -> str:
+    """The key of the transcription beside a picture."""
+    return sibling_key(key, "txt")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from PIL import Image
 
 from datatools.catalog import Catalog, open_catalog
 from datatools.console import progress
-from datatools.decode import decode
+from datatools.decode import Limits, decode
 from datatools.errors import InputError
 from datatools.export import ExportReport, new_folder, with_bytes
 from datatools.fingerprint import sha256_of
 from datatools.keys import txt_key
+from datatools.limits import known_limits, widen_limits
 from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
 from datatools.record import Recorder
 from datatools.records import Record, read_records
@@ -51,7 +52,7 @@ def pack_catalog(
     rule = catalog.info("rule")
     if rule is None:
         raise InputError(f"{catalog.path} was never built", "Run `datatools build-catalog` first.")
-    report = ExportReport()
+    report, limits = ExportReport(), known_limits(catalog)
     total = int(catalog.value("SELECT count(*) FROM transcriptions"))
     with new_folder(out) as folder, progress(f"packing {out.name}", total) as advance:
         root = out.absolute() / PACKED_PICTURES
@@ -60,7 +61,7 @@ def pack_catalog(
             _begin(catalog, packed, str(root), rule)
             samples = with_bytes(read_records(catalog, drop_duplicates=drop_duplicates), report)
             while batch := list(islice(samples, _BATCH)):
-                pictures = [_Packed(record, data, short_edge_px) for record, data in batch]
+                pictures = [_Packed(record, data, short_edge_px, limits) for record, data in batch]
                 for picture in pictures:
                     picture.write(folder / PACKED_PICTURES)
                 _store(catalog, recorder, pictures, root)
@@ -72,8 +73,8 @@ def pack_catalog(
 class _Packed:
     """A picture on its way: its new bytes, and how much smaller it became."""
 
-    def __init__(self, record: Record, data: bytes, short_edge_px: int) -> None:
-        image = Image.fromarray(decode(data))
+    def __init__(self, record: Record, data: bytes, short_edge_px: int, limits: Limits) -> None:
+        image = Image.fromarray(decode(data, limits))
         factor = min(1.0, short_edge_px / min(image.size))
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         self.record = record
@@ -108,6 +109,8 @@ class _Packed:
             "build": 1,
             "width_px": self.size_px[0],
             "height_px": self.size_px[1],
+            "source_width_px": self.size_px[0],
+            "source_height_px": self.size_px[1],
         }
 
     def scaled(self, flat: Sequence[float]) -> list[float]:
@@ -122,8 +125,19 @@ def _begin(catalog: Catalog, packed: Catalog, root: str, rule: str) -> None:
     with packed.transaction():
         packed.set_info("source", root)
         packed.set_info("rule", rule)
+        widen_limits(packed, known_limits(catalog))
         packed.append("readers", catalog.arrow("SELECT * FROM store.readers"))
         packed.append("builds", packed.table("builds", [build | note]))
+
+
+_OLD = {
+    "pictures": "pictures",
+    "readings": "store.readings",
+    "boxes": "(FROM safeboxes WHERE key IN (SELECT key FROM store.boxes))",
+    "captions": "captions",
+    "px_scales": "px_scales",
+}
+"""What a pack takes over; boxes and scales as the views have them, in pixels of the stored picture."""
 
 
 def _store(catalog: Catalog, recorder: Recorder, pictures: Sequence[_Packed], root: Path) -> None:
@@ -132,9 +146,9 @@ def _store(catalog: Catalog, recorder: Recorder, pictures: Sequence[_Packed], ro
     with catalog.given("given_packed", pa.table({"key": list(by_key)})):
         old = {
             name: catalog.arrow(
-                f"SELECT * FROM store.{name} WHERE key IN (SELECT key FROM given_packed)"
+                f"SELECT * FROM {table} WHERE key IN (SELECT key FROM given_packed)"
             ).to_pylist()
-            for name in ("pictures", "readings", "boxes", "captions", "px_scales")
+            for name, table in _OLD.items()
         }
     hashes = {row["key"]: row["phash"] for row in old["pictures"]}
     scales = {row["key"]: row for row in old["px_scales"]}
@@ -172,7 +186,7 @@ def _px_scale(known: dict[str, Any] | None, picture: _Packed) -> dict[str, Any] 
         return {"key": picture.key, "sx": sx, "sy": sy, "source": known["source"]}
     if picture.scale == (1.0, 1.0):
         return None
-    return {"key": picture.key, "sx": picture.scale[0], "sy": picture.scale[1], "source": "recorded"}
+    return {"key": picture.key, "sx": picture.scale[0], "sy": picture.scale[1], "source": "shrunk"}
 
 
 def _given_text(picture: _Packed, root: Path) -> dict[str, Any]:

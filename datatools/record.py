@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,13 +13,21 @@ from datatools.catalog import Catalog
 from datatools.decode import Cause
 from datatools.ocr import TextLine
 from datatools.scan import ImageRef
+from datatools.shrink import Stored
 from datatools.speak import SpeakingRule, speak
 from datatools.stored import lines_from, lines_to
 from datatools.worker import Outcome
 
 __all__ = ["Recorder"]
 
-_PICTURE_TABLES = ("pictures", "readings", "spoken", "texts", "px_scales", "captions", "boxes")
+_PICTURE_TABLES = (
+    *("pictures", "readings", "spoken", "texts", "px_scales", "captions", "boxes", "caption_files"),
+)
+_FACTS = (
+    *("sha256", "phash", "width_px", "height_px", "source_width_px", "source_height_px"),
+    *("stored_uri", "stored_bytes", "stored_sha256", "px_estimator"),
+)
+"""Columns of a picture that a further reader leaves as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class Recorder:
             outcomes = [*self._resolve_reused(outcomes)]
             self._replace_pictures(outcomes)
             self._replace_readings(outcomes)
+            self._replace_px_scales(outcomes)
             self._speak([outcome.task.image.key for outcome in outcomes])
 
     def commit_refused(self, refused: Sequence[tuple[ImageRef, Cause, str]]) -> None:
@@ -74,8 +83,10 @@ class Recorder:
         if not digests:
             return outcomes
         found = self.catalog.arrow(
-            """SELECT sha256, phash, width_px, height_px, engine, lines
+            f"""SELECT {", ".join(_FACTS)}, engine, lines,
+                CASE WHEN x.key IS NOT NULL THEN [sx, sy] END AS px_scale
             FROM store.pictures JOIN store.readings USING (key) JOIN store.readers USING (reader)
+                LEFT JOIN (FROM store.px_scales WHERE source = 'estimated') AS x USING (key)
             WHERE sha256 IN (SELECT unnest($digests)) AND status = 'ok' AND list_contains($readers, reader)
             QUALIFY row_number() OVER (PARTITION BY sha256, reader ORDER BY key) = 1""",
             {"digests": digests, "readers": list(self.readers.values())},
@@ -94,8 +105,7 @@ class Recorder:
     def _keep_facts(self, table: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
         """A further reader that fails does not make us forget what the picture is."""
         same = _keys([o.task.image.key for o in outcomes if o.task.state == "same"])
-        facts = ("sha256", "phash", "width_px", "height_px")
-        merged = ", ".join(f"COALESCE(new.{name}, old.{name}) AS {name}" for name in facts)
+        merged = ", ".join(f"COALESCE(new.{name}, old.{name}) AS {name}" for name in _FACTS)
         with self.catalog.given("given_new", table), self.catalog.given("given_same", same):
             return self.catalog.arrow(
                 f"""SELECT new.* REPLACE ({merged}) FROM given_new AS new LEFT JOIN (
@@ -118,6 +128,26 @@ class Recorder:
             for name, lines in o.readings.items()
         ]
         self.catalog.append("readings", self.catalog.table("readings", rows))
+
+    def _replace_px_scales(self, outcomes: Sequence[Outcome]) -> None:
+        """Estimates; a scale that was given stands before them."""
+        looked = [o for o in outcomes if o.px_estimator is not None or o.task.state != "same"]
+        keys = [o.task.image.key for o in looked]
+        self.catalog.delete(
+            "px_scales",
+            pa.table({"key": pa.array(keys, pa.string())}).append_column(
+                "source", pa.array(["estimated"] * len(keys), pa.string())
+            ),
+        )
+        rows = [
+            {"key": o.task.image.key, "sx": o.px_scale[0], "sy": o.px_scale[1], "source": "estimated"}
+            for o in looked
+            if o.px_scale is not None
+        ]
+        new = self.catalog.table("px_scales", rows)
+        with self.catalog.given("given_scales", new):
+            new = self.catalog.arrow("FROM given_scales WHERE key NOT IN (SELECT key FROM store.px_scales)")
+        self.catalog.append("px_scales", new)
 
     def _delete_readings(self, keys_and_engines: Sequence[tuple[str, str]]) -> None:
         """Delete what any version of the named readers said of the pictures."""
@@ -153,7 +183,11 @@ class Recorder:
         return [row for row in spoken if row]
 
     def _outcome_row(self, outcome: Outcome) -> dict[str, Any]:
-        facts = {name: getattr(outcome, name) for name in ("sha256", "phash", "width_px", "height_px")}
+        facts: dict[str, Any] = {name: getattr(outcome, name) for name in _FACTS if hasattr(outcome, name)}
+        if outcome.stored is not None:
+            facts["stored_uri"] = outcome.stored.uri
+            facts["stored_bytes"] = outcome.stored.size_bytes
+            facts["stored_sha256"] = outcome.stored.sha256
         row = self._picture_row(outcome.task.image, cause=outcome.cause, detail=outcome.detail)
         return row | facts | {"n_attempts": outcome.task.n_attempts + 1 if outcome.cause else 0}
 
@@ -179,12 +213,18 @@ def _filled(outcome: Outcome, rows: Sequence[dict[str, Any]]) -> Outcome:
     if not outcome.reused:
         return outcome
     first = rows[0]
-    return Outcome(
-        outcome.task,
-        outcome.sha256,
-        first["phash"],
-        first["width_px"],
-        first["height_px"],
-        {row["engine"]: lines_from(row["lines"]) for row in rows if row["engine"] in outcome.task.engines},
-        reused=True,
+    stored = (first["stored_uri"], first["stored_bytes"], first["stored_sha256"])
+    return replace(
+        outcome,
+        phash=first["phash"],
+        width_px=first["width_px"],
+        height_px=first["height_px"],
+        source_width_px=first["source_width_px"],
+        source_height_px=first["source_height_px"],
+        stored=None if first["stored_uri"] is None else Stored(*stored),
+        px_estimator=first["px_estimator"],
+        px_scale=None if first["px_scale"] is None else tuple(first["px_scale"]),
+        readings={
+            row["engine"]: lines_from(row["lines"]) for row in rows if row["engine"] in outcome.task.engines
+        },
     )

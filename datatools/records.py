@@ -15,7 +15,8 @@ from datatools.duplicates import near_duplicates
 __all__ = ["Record", "read_records"]
 
 _RECORDS = """
-SELECT p.key, p.uri, p.sha256, p.width_px, p.height_px, t.text, t.source, t.confidence,
+SELECT p.key, p.uri, CASE WHEN p.uri = p.source_uri THEN p.key ELSE p.uri END AS file_name, p.sha256,
+    p.width_px, p.height_px, t.text, t.source, t.confidence,
     CASE WHEN s.key IS NOT NULL THEN [s."left", s.top, s."right", s.bottom] END AS safebox,
     CASE WHEN x.key IS NOT NULL THEN [x.sx, x.sy] END AS px_scale,
     COALESCE(c.captions, []) AS captions
@@ -35,6 +36,8 @@ class Record:
 
     key: str
     uri: str
+    file_name: str
+    """What ends in the extension of its format: the key, or the name of the shrunk copy."""
     sha256: str
     width_px: int
     height_px: int
@@ -48,7 +51,12 @@ class Record:
 
     def facts(self) -> dict[str, Any]:
         """All but where it is, as JSON takes it."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "uri"}
+        return {name: getattr(self, name) for name in self.__slots__ if name not in ("uri", "file_name")}
+
+    @property
+    def extension(self) -> str:
+        """Of its format, in lower case."""
+        return self.file_name.rpartition(".")[2].lower()
 
 
 def read_records(catalog: Catalog, *, drop_duplicates: bool) -> Iterator[Record]:

@@ -2,8 +2,8 @@
 
 A source is a folder, a glob, a list of files, WebDataset shards, or an fsspec URL of any of these. Folders
 are read recursively; symbolic links are not followed, neither to files nor to folders; names that begin
-with a dot are left out. A picture is a file whose extension, in any case, is in EXTENSIONS. What the file
-really holds is decode's question.
+with a dot are left out, and so are the shrunk copies of catalogs that lie in a source. A picture is a file
+whose extension, in any case, is in EXTENSIONS. What the file really holds is decode's question.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from datatools.errors import InputError
 from datatools.keys import make_key
+from datatools.shrink import is_stored_copy
 from datatools.sources import FoundFile, open_source
 
 __all__ = ["EXTENSIONS", "ImageRef", "Listing", "scan"]
@@ -48,12 +49,16 @@ class Listing:
     """Pictures in order of their keys."""
     texts: dict[str, ImageRef] = field(default_factory=dict)
     """.txt files by their key."""
+    captions: dict[str, ImageRef] = field(default_factory=dict)
+    """.caption files by their key."""
+    caption_lists: list[str] = field(default_factory=list)
+    """Where the source's own captions.jsonl is, if it has one."""
     unnamed: list[tuple[ImageRef, str]] = field(default_factory=list)
     """Pictures without a usable key, under an escaped one, each with the reason."""
 
 
 def scan(source: str | Path) -> Listing:
-    """List the pictures and .txt files of a source.
+    """List the pictures of a source, and the .txt and .caption files.
 
     Args:
         source: a folder; a glob ("photos/**/*.jpg"); a list (.lst, .list or .txt, one path a line, relative
@@ -78,12 +83,18 @@ def scan(source: str | Path) -> Listing:
 def _fill(listing: Listing, files: Iterable[FoundFile]) -> None:
     taken: set[str] = set()
     for file in files:
+        if is_stored_copy(file.relative):
+            continue
         name = file.relative.rsplit("/", 1)[-1]
         extension = name.rpartition(".")[2].lower() if "." in name else ""
         if extension in EXTENSIONS:
             _add_picture(listing, taken, file)
         elif extension == "txt":
-            _add_text(listing, file)
+            _add_text(listing.texts, file)
+        elif extension == "caption":
+            _add_text(listing.captions, file)
+        elif file.relative == "captions.jsonl":
+            listing.caption_lists.append(file.uri)
 
 
 def _add_picture(listing: Listing, taken: set[str], file: FoundFile) -> None:
@@ -110,6 +121,6 @@ def _escaped(relative: str, taken: Collection[str]) -> str:
     return next(name for name in chain([escaped], numbered) if name not in taken)
 
 
-def _add_text(listing: Listing, file: FoundFile) -> None:
+def _add_text(texts: dict[str, ImageRef], file: FoundFile) -> None:
     key = unicodedata.normalize("NFC", file.relative)
-    listing.texts.setdefault(key, ImageRef(key, file.uri, file.size_bytes, file.mtime_ns))
+    texts.setdefault(key, ImageRef(key, file.uri, file.size_bytes, file.mtime_ns))

@@ -110,8 +110,8 @@ def _walk(folder: str, prefix: str) -> Iterator[FoundFile]:
 
 
 def _local(path: Path, root: Path) -> Iterator[FoundFile]:
-    """The file and, if it has one, its .txt."""
-    for each in (path, path.with_suffix(".txt")):
+    """The file and, if it has them, its .txt and .caption."""
+    for each in (path, path.with_suffix(".txt"), path.with_suffix(".caption")):
         if each.is_file() and not each.is_symlink():
             stat = each.stat()
             yield FoundFile(each.relative_to(root).as_posix(), str(each), stat.st_size, stat.st_mtime_ns)

@@ -28,6 +28,10 @@ def tell_report(report: BuildReport, catalog: Path) -> None:
         _say(f"{100 * report.reading_share:.0f} % of the workers' time was spent reading")
     for captions in report.captions:
         _tell_captions(captions)
+    if report.caption_files.n_files:
+        _say(f"captions: {report.caption_files.n_files} .caption files, {report.caption_files.n_read} new")
+    refused = [f"{path} ({reason})" for path, reason in report.caption_files.refused.items()]
+    _tell_names(".caption files cannot be used", refused)
     if report.txt is not None:
         _say(
             f".txt: {report.txt.n_written} written, {report.txt.n_current} as they should be, "
@@ -59,7 +63,7 @@ def _tell_captions(report: CaptionReport) -> None:
     _tell_matched(report.path, report.matched)
 
 
-def _tell_matched(path: Path, matched: Matched) -> None:
+def _tell_matched(path: str | Path, matched: Matched) -> None:
     _tell_names(f"names in {path} are no picture of this source", matched.unmatched)
     _tell_shared(matched.shared)
 

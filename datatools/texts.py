@@ -27,9 +27,12 @@ from datatools.keys import key_below, txt_key
 from datatools.scan import ImageRef, Listing
 from datatools.sources import fetch
 
-__all__ = ["TxtReport", "check_txt_target", "parse_txt", "sync_texts", "write_texts"]
+__all__ = ["MAX_BYTES", "TxtReport", "check_txt_target", "parse_txt", "sync_texts", "write_texts"]
 
-_MAX_BYTES = 2**20
+MAX_BYTES = 2**20
+"""Of a .txt or .caption file."""
+
+_CLASH = "one .txt for "
 
 
 @dataclass(slots=True)
@@ -53,8 +56,8 @@ def parse_txt(data: bytes) -> str:
     Raises:
         ValueError: not UTF-8, NUL in it, or more than a mebibyte.
     """
-    if len(data) > _MAX_BYTES:
-        raise ValueError(f"{len(data)} bytes, limit {_MAX_BYTES}")
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{len(data)} bytes, limit {MAX_BYTES}")
     text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise ValueError("it holds NUL bytes")
@@ -164,19 +167,20 @@ def _unchanged(
     row = before[0]
     if row["origin"] == ("given" if overrule else "overruled"):
         return False
-    if (len(keys) > 1) != (row["detail"] == _clash(keys)):
+    detail = row["detail"] or ""
+    if (detail if detail.startswith(_CLASH) else None) != (_clash(keys) if len(keys) > 1 else None):
         return False
     return bool(row["size_bytes"] == txt.size_bytes and row["mtime_ns"] == txt.mtime_ns)
 
 
 def _clash(keys: Sequence[str]) -> str:
-    return f"one .txt for {', '.join(keys)}"
+    return f"{_CLASH}{', '.join(keys)}"
 
 
 def _inspect(txt: ImageRef, key: str, keys: Sequence[str], ours: set[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"key": key, "uri": txt.uri, "size_bytes": txt.size_bytes, "mtime_ns": txt.mtime_ns}
     try:
-        data = fetch(txt.uri, _MAX_BYTES + 1)
+        data = fetch(txt.uri, MAX_BYTES + 1)
         row["sha256"] = sha256_of(data)
         if row["sha256"] in ours:
             return row | {"origin": "written"}

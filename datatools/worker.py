@@ -13,7 +13,9 @@ import numpy as np
 from datatools.decode import Cause, Limits, Rejection, decode
 from datatools.fingerprint import perceptual_hash, sha256_of
 from datatools.ocr import OcrEngine, TextLine, open_engine
+from datatools.px_scale import ESTIMATOR, estimate_px_scale
 from datatools.scan import ImageRef
+from datatools.shrink import Stored, shrink, shrunk_size_px
 from datatools.sources import fetch
 from datatools.transcript import reading_order
 
@@ -39,6 +41,10 @@ class WorkerSetup:
     limits: Limits
     opener: str = ""
     """For tests and plug-ins: "module:function" that opens a reader by name in place of open_engine."""
+    max_edge_px: int | None = None
+    """Pictures with a longer edge are shrunk to it; None: they stay as they are."""
+    estimate_px_scale: bool = False
+    """Estimate the px scale of pictures that are not shrunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Task:
     """sha256 of catalogued pictures of the same size in bytes, whose readings can be taken over."""
     n_attempts: int = 0
     """How often it failed before."""
+    stored_uri: str | None = None
+    """Its shrunk copy, where there is one: that is what is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,16 @@ class Outcome:
     phash: int | None = None
     width_px: int | None = None
     height_px: int | None = None
+    source_width_px: int | None = None
+    source_height_px: int | None = None
+    shrunk: tuple[bytes, str] | None = None
+    """A smaller copy on its way into the store, and its extension."""
+    stored: Stored | None = None
+    """The copy in the store."""
+    px_estimator: str | None = None
+    """Who has tried to estimate the px scale."""
+    px_scale: tuple[float, float] | None = None
+    """The estimate; None where it would be a guess."""
     readings: dict[str, list[TextLine]] = field(default_factory=dict)
     """Lines by reader, in reading order."""
     reused: bool = False
@@ -113,7 +131,7 @@ class ChunkReader:
     """
 
     def __init__(self, setup: WorkerSetup) -> None:
-        self._limits = setup.limits
+        self._setup = setup
         self._readers = {name: _Timed(engine) for name, engine in _open_readers(setup).items()}
         self._counted_at: float | None = None
 
@@ -124,7 +142,7 @@ class ChunkReader:
     def read(self, tasks: Sequence[Task]) -> tuple[list[Outcome], Usage]:
         """One outcome per task, in order, and the time since the last answer. Never raises for a picture."""
         before = self._counted_at or time.perf_counter()
-        outcomes = _read_tasks(self._readers, self._limits, tasks)
+        outcomes = _read_tasks(self._readers, self._setup, tasks)
         self._counted_at = time.perf_counter()
         read_s = sum(timed.take_s() for timed in self._readers.values())
         return outcomes, Usage(read_s, self._counted_at - before)
@@ -168,12 +186,12 @@ def _identify(engine: OcrEngine) -> ReaderIdentity:
     return ReaderIdentity(engine.name, engine.version, engine.weights_digest, settings)
 
 
-def _read_tasks(readers: dict[str, _Timed], limits: Limits, tasks: Sequence[Task]) -> list[Outcome]:
+def _read_tasks(readers: dict[str, _Timed], setup: WorkerSetup, tasks: Sequence[Task]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     group: list[tuple[Outcome, np.ndarray]] = []
     n_pixels = 0
     for task in tasks:
-        outcome, picture = _load(task, limits)
+        outcome, picture = _load(task, setup)
         if picture is None:
             outcomes.append(outcome)
             continue
@@ -187,20 +205,39 @@ def _read_tasks(readers: dict[str, _Timed], limits: Limits, tasks: Sequence[Task
     return sorted(outcomes, key=lambda outcome: position[id(outcome.task)])
 
 
-def _load(task: Task, limits: Limits) -> tuple[Outcome, np.ndarray | None]:
+def _load(task: Task, setup: WorkerSetup) -> tuple[Outcome, np.ndarray | None]:
     """The picture's facts and its pixels; no pixels when it failed or need not be read."""
     try:
-        data = _fetch(task.image.uri, limits.max_bytes)
+        if task.stored_uri is not None:
+            picture = decode(_fetch(task.stored_uri, setup.limits.max_bytes), setup.limits)
+            return Outcome(task), picture  # the catalog knows its facts
+        data = _fetch(task.image.uri, setup.limits.max_bytes)
         digest = sha256_of(data)
         if digest in task.known:
             return Outcome(task, sha256=digest, reused=True), None
-        picture = decode(data, limits)
+        return _look(Outcome(task, digest), data, setup)
     except Rejection as rejection:
         return failed(task, rejection.cause, rejection.detail), None
     except MemoryError:
         return failed(task, "out_of_memory", "while decoding"), None
+
+
+def _look(outcome: Outcome, data: bytes, setup: WorkerSetup) -> tuple[Outcome, np.ndarray]:
+    """Decode a picture, shrink it if that is asked for, and note what there is to know of it."""
+    picture = decode(data, setup.limits)
     height_px, width_px = picture.shape[:2]
-    return Outcome(task, digest, perceptual_hash(picture), width_px, height_px), picture
+    outcome = replace(outcome, source_width_px=width_px, source_height_px=height_px)
+    max_edge_px = setup.max_edge_px or max(width_px, height_px)
+    size_px = shrunk_size_px((width_px, height_px), max_edge_px, setup.limits.min_edge_px)
+    if size_px != (width_px, height_px):
+        copy = shrink(picture, data, size_px)
+        # Read as everybody will see it: after the losses of its own compression.
+        picture = decode(copy[0], setup.limits)
+        outcome = replace(outcome, shrunk=copy)
+    elif setup.estimate_px_scale:
+        outcome = replace(outcome, px_estimator=ESTIMATOR, px_scale=estimate_px_scale(picture))
+    outcome = replace(outcome, phash=perceptual_hash(picture), width_px=size_px[0], height_px=size_px[1])
+    return outcome, picture
 
 
 def _fetch(uri: str, max_bytes: int) -> bytes:

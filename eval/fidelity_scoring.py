@@ -127,7 +127,7 @@ def _reference_features(
         store,
         extractor,
         list(uris),
-        lambda sha256: load_reference_picture(uris[sha256], size_px),
+        lambda sha256: load_reference_picture(uris[sha256], size_px, reference.limits),
         partial(_extract, network),
         "features of the reference",
     )

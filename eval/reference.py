@@ -12,8 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from datatools.catalog import open_catalog
-from datatools.decode import Rejection, decode
+from datatools.decode import Limits, Rejection, decode
 from datatools.errors import InputError
+from datatools.limits import known_limits
 from eval.identity import identity
 from txtdiff.data.picture import fit_square
 
@@ -34,6 +35,8 @@ class Reference:
 
     catalog: Path
     pictures: Sequence[tuple[str, str]]
+    limits: Limits
+    """What the catalog's pictures were decoded with."""
 
     @property
     def digest(self) -> str:
@@ -53,9 +56,10 @@ def open_reference(catalog: Path) -> Reference:
                WHERE status = 'ok' AND sha256 IS NOT NULL GROUP BY sha256 ORDER BY sha256 LIMIT ?""",
             [MAX_REFERENCE_PICTURES],
         )
+        limits = known_limits(opened)
     if rows.empty:
         raise InputError(f"the catalog {catalog} has no usable picture", "datatools check says why.")
-    return Reference(catalog, list(zip(rows["sha256"], rows["uri"], strict=True)))
+    return Reference(catalog, list(zip(rows["sha256"], rows["uri"], strict=True)), limits)
 
 
 def checked_reference(catalog: Path | None) -> dict[str, str] | None:
@@ -70,11 +74,11 @@ def checked_reference(catalog: Path | None) -> dict[str, str] | None:
     return {"catalog": str(catalog.resolve())}
 
 
-def load_reference_picture(uri: str, size_px: int) -> npt.NDArray[np.uint8] | None:
+def load_reference_picture(uri: str, size_px: int, limits: Limits) -> npt.NDArray[np.uint8] | None:
     """A real picture scaled and cut as training does, (size_px, size_px, 3) uint8; None when it is gone."""
     try:
         with fsspec.open(uri, "rb") as file:
-            pixels = decode(file.read())
+            pixels = decode(file.read(), limits)
     except (OSError, Rejection):
         return None
     return np.asarray(fit_square(Image.fromarray(pixels), size_px))

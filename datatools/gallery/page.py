@@ -23,7 +23,8 @@ from PIL import Image
 from datatools.atomic import write_text_atomic
 from datatools.catalog import Catalog
 from datatools.console import progress
-from datatools.decode import Rejection, decode
+from datatools.decode import Limits, Rejection, decode
+from datatools.limits import known_limits
 from datatools.records import Record, read_records
 from datatools.sources import fetch
 from datatools.stored import lines_from
@@ -54,11 +55,12 @@ def write_gallery(catalog: Catalog, out: Path, *, limit: int = 500, thumbnail_px
     """
     records = list(read_records(catalog, drop_duplicates=False))
     chosen = sorted(sorted(records, key=_lot)[:limit], key=lambda record: record.key)
+    limits = known_limits(catalog)
     lines = _lines(catalog, [record.key for record in chosen])
     with progress("drawing thumbnails", len(chosen)) as advance:
         cards = []
         for record in chosen:
-            cards.append(_card(record, lines.get(record.key, []), thumbnail_px))
+            cards.append(_card(record, lines.get(record.key, []), _thumbnail(record, limits, thumbnail_px)))
             advance()
     failures = catalog.arrow(
         "SELECT key, cause, detail FROM failures ORDER BY cause, key LIMIT ?", [_MAX_FAILURES]
@@ -89,18 +91,17 @@ def _lines(catalog: Catalog, keys: list[str]) -> dict[str, list[dict[str, Any]]]
     return found
 
 
-def _card(record: Record, lines: list[dict[str, Any]], thumbnail_px: int) -> dict[str, Any]:
-    try:
-        thumbnail = _thumbnail(fetch(record.uri), thumbnail_px)
-    except (OSError, Rejection):  # gone or changed since it was catalogued: the rest can still be shown
-        thumbnail = None
+def _card(record: Record, lines: list[dict[str, Any]], thumbnail: str | None) -> dict[str, Any]:
     facts = record.facts()
     del facts["sha256"]
     return facts | {"lines": lines, "thumbnail": thumbnail}
 
 
-def _thumbnail(data: bytes, edge_px: int) -> str:
-    image = Image.fromarray(decode(data))
+def _thumbnail(record: Record, limits: Limits, edge_px: int) -> str | None:
+    try:
+        image = Image.fromarray(decode(fetch(record.uri), limits))
+    except (OSError, Rejection):  # gone or changed since it was catalogued: the rest can still be shown
+        return None
     image.thumbnail((edge_px, edge_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

@@ -132,7 +132,7 @@ def test_a_folder_in_use_is_refused_and_a_failed_export_leaves_none(
     (tmp_path / "out/mine").touch()
     with pytest.raises(InputError, match="is there already"):
         export(catalog, tmp_path / "out", "fork")
-    monkeypatch.setattr("datatools.export._as_png", lambda data: 1 / 0)
+    monkeypatch.setattr("datatools.export._as_png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(catalog, tmp_path / "new", "fork")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -59,7 +59,7 @@ def test_everything_is_scaled_together(packed: Path) -> None:
         ("sub/b.png.bmp", 1, 2, 10, 15),
     ]
     assert rows(packed, "SELECT key, sx, sy, source FROM px_scales ORDER BY key") == [
-        ("a.png.bmp", 0.5, 0.5, "recorded"),
+        ("a.png.bmp", 0.5, 0.5, "shrunk"),
         ("sub/b.png.bmp", 1, 1.5, "given"),
     ]
     assert rows(packed, "SELECT key, caption FROM captions ORDER BY position") == [

@@ -146,10 +146,25 @@ def test_a_bucket_is_a_source_like_a_folder(
     s3.put(str(folder), "pictures/in", recursive=True)
     pack_tar(folder, tmp_path / "s.tar", ["a.png", "sub/b.png", "sub/b.txt", "sub/c.png"])
     s3.put(str(tmp_path / "s.tar"), "pictures/shards/s.tar")
-    build("s3://pictures/in", tmp_path / "c.duckdb")  # type: ignore[arg-type]
+    s3.pipe("pictures/in/sub/c.caption", b"nothing\nat all")
+    s3.pipe("pictures/in/captions.jsonl", b'{"key": "a.png", "captions": ["a word"]}')
+    s3.pipe("pictures/more.json", b'{"b": "two words"}')
+    build("s3://pictures/in", tmp_path / "c.duckdb", captions=("s3://pictures/more.json",))  # type: ignore[arg-type]
     assert texts(tmp_path / "c.duckdb") == TEXTS
+    captions = rows(tmp_path / "c.duckdb", "SELECT key, caption FROM captions ORDER BY key, position")
+    assert captions == [
+        ("a.png", "a word"),
+        ("sub/b.png", "two words"),
+        ("sub/c.png", "nothing"),
+        ("sub/c.png", "at all"),
+    ]
     assert build("s3://pictures/in", tmp_path / "c.duckdb").n_unchanged == 3  # type: ignore[arg-type]
     build("s3://pictures/shards/*.tar", tmp_path / "tar.duckdb")  # type: ignore[arg-type]
     assert texts(tmp_path / "tar.duckdb") == {f"s/{key}": text for key, text in TEXTS.items()}
+    build("s3://pictures/in", tmp_path / "s/c.duckdb", ocr=(), max_edge_px=32)  # type: ignore[arg-type]
+    sizes = rows(
+        tmp_path / "s/c.duckdb", "SELECT width_px, height_px, source FROM pictures JOIN px_scales USING (key)"
+    )
+    assert sizes == [(32, 16, "shrunk")] * 3
     with pytest.raises(InputError, match="nobucket"):
         scan("s3://nobucket/x")

@@ -171,3 +171,13 @@ def test_sidecars_that_cannot_be_written_are_named_and_the_build_row_is_closed(
     assert rows(tmp_path / "c.duckdb", "SELECT outcome FROM builds") == [("interrupted",)]
     (tmp_path / "px_scales.jsonl").rmdir()
     assert build(source, tmp_path / "c.duckdb").n_read == 0
+
+
+def test_a_txt_of_two_pictures_speaks_when_one_of_them_goes(tmp_path: Path) -> None:
+    draw(tmp_path / "in/a.png", "read")
+    draw(tmp_path / "in/a.bmp", "read too")
+    (tmp_path / "in/a.txt").write_text("given")
+    assert build(tmp_path / "in", tmp_path / "c.duckdb").failures == {"bad_txt": 2}
+    (tmp_path / "in/a.bmp").unlink()
+    assert build(tmp_path / "in", tmp_path / "c.duckdb").failures == {}
+    assert texts(tmp_path / "c.duckdb") == {"a.png": "given"}

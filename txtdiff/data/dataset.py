@@ -78,7 +78,7 @@ class PictureDataset(Dataset[Sample]):
             row = self._rows[index]
             try:
                 data = fetch(row.uri)
-                size_px = read_size_px(data)
+                size_px = read_size_px(data, self._rows.limits)
                 txt, capt = self._conditioning(row, rng)
                 label = self._label(row, rng)
                 pixels = self._pixels(data, size_px, row, rng)
@@ -101,7 +101,7 @@ class PictureDataset(Dataset[Sample]):
         config, resolution_px = self._config, self._resolution_px
         cut = plan_cut(size_px, self._surroundings(row, rng), config, resolution_px=resolution_px, rng=rng)
         reduce = cut.edge_px / (2 * resolution_px) if config.jpeg_decoding == "reduced" else 1.0
-        return cut_picture(decode(data, reduce=reduce), cut, resolution_px)
+        return cut_picture(decode(data, self._rows.limits, reduce), cut, resolution_px)
 
     def _label(self, row: Row, rng: np.random.Generator) -> int | None:
         if self._n_classes is None:

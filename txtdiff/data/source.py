@@ -12,8 +12,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datatools.catalog import query_catalog
+from datatools.catalog import open_catalog, query_catalog
+from datatools.decode import Limits
 from datatools.errors import InputError
+from datatools.limits import known_limits
 from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
 from txtdiff.data.classes import read_classes
 from txtdiff.data.config import DataConfig
@@ -67,10 +69,14 @@ class Rows:
     Args:
         table: columns key, uri, width_px, height_px, text, left, top, right, bottom, px_scale, captions,
             class_name.
+        limits: what the pictures were decoded with when they were catalogued.
         classes: class name -> number; names that are not in it have the number `unknown`.
     """
 
-    def __init__(self, table: pa.Table, classes: Mapping[str, int] | None = None, unknown: int = 0) -> None:
+    def __init__(
+        self, table: pa.Table, limits: Limits, classes: Mapping[str, int] | None = None, unknown: int = 0
+    ) -> None:
+        self.limits = limits
         self.classes = dict(classes or {})
         self._unknown = unknown
         self._table = table.combine_chunks()
@@ -128,9 +134,20 @@ def read_rows(config: DataConfig, text: Literal["needed", "unused"], n_classes: 
     table = query(conditions)
     if not table.num_rows:
         raise InputError(f"no usable picture in {name}", _what_is_missing(query, conditions))
+    limits = _limits(config)
     if n_classes is None:
-        return Rows(table)
-    return Rows(table, read_classes(config, table["class_name"], n_classes), config.class_unknown)
+        return Rows(table, limits)
+    return Rows(table, limits, read_classes(config, table["class_name"], n_classes), config.class_unknown)
+
+
+def _limits(config: DataConfig) -> Limits:
+    """What the source's pictures are decoded with; a folder that was never catalogued has the defaults."""
+    packed = None if config.folder is None else config.folder / PACKED_CATALOG
+    path = config.catalog or packed
+    if path is None or not path.is_file():
+        return Limits()
+    with open_catalog(path) as catalog:
+        return known_limits(catalog)
 
 
 def _source(config: DataConfig) -> tuple[Path, Callable[[str], pa.Table]]:
