@@ -47,6 +47,8 @@ def write_catalog(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
                 "uri": row["uri"],
                 "width_px": row["size_px"][0],
                 "height_px": row["size_px"][1],
+                "source_width_px": row["size_px"][0],
+                "source_height_px": row["size_px"][1],
                 "size_bytes": Path(row["uri"]).stat().st_size,
                 "status": "read",
             }
