@@ -29,7 +29,7 @@ def shown_commands() -> Iterator[str]:
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         for block in FENCE.findall(path.read_text()):
             for line in block.replace("\\\n", " ").splitlines():
-                words = line.strip().removeprefix("$ ")
+                words = re.sub(r"^torchrun .*? -m (?=txtdiff )", "", line.strip().removeprefix("$ "))
                 if words.split(" ")[0] in APPS:
                     yield words
     for line in (ROOT / "demo.sh").read_text().replace("\\\n", " ").splitlines():

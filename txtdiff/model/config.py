@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -19,6 +19,10 @@ __all__ = [
     "UpsamplerConfig",
     "WeaveConfig",
 ]
+
+
+Count = Annotated[int, Field(ge=1, le=256)]
+"""A number of layers. Bounded: settings may be a stranger's, and a million layers take hours to refuse."""
 
 
 class FeedForwardConfig(Settings):
@@ -137,7 +141,7 @@ class TextConfig(Settings):
     width: PositiveInt = 128
     """Width of the text encoder; 64 channels make a head."""
 
-    depth: PositiveInt = 2
+    depth: Count = 2
     """Pairs of attention and feed-forward layers."""
 
     norm: Literal["scale_norm", "rezero"] = "scale_norm"
@@ -170,7 +174,7 @@ class TowerSize(Settings):
     width: PositiveInt = 512
     """Width of the transformer."""
 
-    layers: PositiveInt = 12
+    layers: Count = 12
     """Transformer blocks."""
 
     heads: PositiveInt = 8
@@ -269,10 +273,10 @@ class ModelConfig(Settings):
     channels: PositiveInt = 128
     """Width of the first level, C."""
 
-    channel_mult: tuple[float, ...] = (1, 2, 3, 4)
+    channel_mult: Annotated[tuple[float, ...], Field(min_length=1, max_length=16)] = (1, 2, 3, 4)
     """Width of each level as a multiple of C; each level halves the resolution."""
 
-    n_res_blocks: PositiveInt = 2
+    n_res_blocks: Count = 2
     """Residual blocks per level on the way down; one more on the way up."""
 
     resample: Literal["res_block", "conv"] = "res_block"
