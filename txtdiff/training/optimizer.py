@@ -34,9 +34,9 @@ def _module_kind(prefix: str, module: nn.Module) -> Kind | None:
         return "text"
     if isinstance(module, CaptionEncoder):
         return "caption"
-    if isinstance(module, Gain):
-        # The fork left the gain of the perceptron at the general rate.
-        return "other" if ".feed_forward." in prefix else "gain"
+    # The fork went by names: zero-initialised factors of whole branches are called `g` and go with the text.
+    if isinstance(module, Gain) and not prefix.startswith("text_encoder.") and "rezero" not in prefix:
+        return "gain"
     return None
 
 

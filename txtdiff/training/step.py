@@ -22,7 +22,7 @@ from txtdiff.training.optimizer import rate_factor, set_rates
 from txtdiff.training.sharding import average_whole_gradients, clip_sharded, is_sharded, sync_gradients
 from txtdiff.training.state import TrainingState
 
-__all__ = ["Inputs", "make_inputs", "train_step"]
+__all__ = ["Inputs", "autocast", "make_inputs", "train_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _backward(
     inputs = make_inputs(part, config, device)
     # Dropout is the only other chance in a step; it too must not depend on what was drawn before.
     torch.manual_seed(seed_at(config.run.seed, "network", part.positions[0]))
-    with _autocast(config, device):
+    with autocast(config, device):
         terms = training_losses(forward, inputs.x0, inputs.t, inputs.noise, inputs.cond, config.diffusion)
     # The mean over the batch, whatever the number of parts; ranks are averaged by their wrapper.
     loss: Tensor = state.scaler.scale(terms.loss.sum() / n_local)
@@ -149,7 +149,8 @@ def _without_sync(forward: Callable[..., Tensor], last: bool) -> AbstractContext
     return forward.no_sync()
 
 
-def _autocast(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
+def autocast(config: RunConfig, device: torch.device) -> AbstractContextManager[None]:
+    """The arithmetic of forward and backward passes, as optim.precision says."""
     # On a CPU without AVX512-BF16 or AMX, bf16 is fifty times slower than fp32 (measured).
     if config.optim.precision == "fp32" or device.type == "cpu":
         return nullcontext()
