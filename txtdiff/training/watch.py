@@ -28,6 +28,7 @@ from txtdiff.training.sharding import is_sharded, whole
 from txtdiff.training.state import TrainingState, save_state
 from txtdiff.training.trackers import Track, open_trackers
 from txtdiff.training.upload import upload
+from txtdiff.training.utilisation import flops_per_picture, matmul_flops_per_s, training_dtype
 
 __all__ = ["Watch", "open_watch"]
 
@@ -45,6 +46,8 @@ class Watch:
     trackers: list[Track] = field(default_factory=list)
     note: str = ""
     """What the progress bar shows."""
+    matmul_share_per_image_s: float = 0.0
+    """Share of the ranks' matmul rate that one image per second takes; the leading rank knows it."""
     not_uploaded: list[Path] = field(default_factory=list)
     """Checkpoints whose copy to run.upload failed; tried again with the next one."""
     _since: tuple[float, int] = field(default_factory=lambda: (time.monotonic(), 0))
@@ -114,10 +117,12 @@ class Watch:
         self.metrics.write(line)
         for track in self.trackers:
             track(line)
-        self.note = f"loss {values['loss']:.4f}" if "loss" in values else "overflow in fp16"
         now, (then, images) = time.monotonic(), self._since
         rate = (state.images - images) / max(now - then, 1e-9)
-        self.speed.write({"images": state.images, "images_per_s": round(rate, 3)})
+        mfu = rate * self.matmul_share_per_image_s
+        self.note = f"loss {values['loss']:.4f}" if "loss" in values else "overflow in fp16"
+        self.note += f", {mfu:.0%} MFU"
+        self.speed.write({"images": state.images, "images_per_s": round(rate, 3), "mfu": round(mfu, 4)})
         self._since = (now, state.images)
 
     def _save(self) -> None:
@@ -180,7 +185,15 @@ def open_watch(state: TrainingState, out: Path, rows: Rows, ranks: Ranks) -> Ite
     remove_later_snapshots(out, state.images)
     try:
         with open_trackers(state.config, out, state.images) as trackers:
-            yield Watch(state, out, ranks, metrics, speed, grid, trackers, _since=since)
+            watch = Watch(state, out, ranks, metrics, speed, grid, trackers, _since=since)
+            watch.matmul_share_per_image_s = _matmul_share(state, ranks)
+            yield watch
     finally:
         metrics.close()
         speed.close()
+
+
+def _matmul_share(state: TrainingState, ranks: Ranks) -> float:
+    config, device = state.config, state.totals.device
+    rate = matmul_flops_per_s(device, training_dtype(config, device))
+    return flops_per_picture(config.model) / (rate * ranks.n)
