@@ -6,12 +6,14 @@ Every contender reads the same PNG files of 64 to 512 px, half `plain`, half `sc
 test half. Ours is the command `datatools build-catalog`, with catalog and sidecars. A loop opens each file
 with Pillow and prints what it reads, as the libraries' documentation shows, with as many threads as they
 choose for themselves. The start (imports, models) is measured on one picture alone, stated, and taken off:
-rates are (n - 1) pictures over (seconds of all - seconds of one). CPU seconds are of all processes.
+rates are (n - 1) pictures over (seconds of all - seconds of one). CPU seconds are of all processes;
+"reading" is the part of the workers' time that they spent inside the readers, as the command says it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import subprocess
@@ -83,6 +85,7 @@ def main(
     pictures = pictures_with_text(n_each)
     names = [name for name in [*OURS, *OPENERS] if any(part in name for part in who)]
     seconds: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    shares: dict[str, str] = {}
     found: dict[str, list[Mistakes]] = {}
     with tempfile.TemporaryDirectory() as folder:
         all_of_them, one = Path(folder) / "all", Path(folder) / "one"
@@ -93,18 +96,18 @@ def main(
         for round_ in range(rounds):
             for name in names:
                 messages.print(f"round {round_ + 1} of {rounds}: {name}, load {load_average()}", markup=False)
-                start_s, start_cpu_s, _ = run(name, one)
-                wall_s, cpu_s, readings = run(name, all_of_them)
+                start_s, start_cpu_s, _, _ = run(name, one)
+                wall_s, cpu_s, readings, shares[name] = run(name, all_of_them)
                 seconds[name].append((wall_s - start_s, cpu_s - start_cpu_s, start_s))
                 found[name] = [
                     mistakes(p, readings.get(f"{i:04d}.png", [])) for i, (_, p) in enumerate(pictures)
                 ]
     sizes = [size for size, _ in pictures]
-    print_tables(seconds, found, sizes)
+    print_tables(seconds, shares, found, sizes)
 
 
-def run(name: str, folder: Path) -> tuple[float, float, Readings]:
-    """Seconds, CPU seconds and readings of a contender's whole command."""
+def run(name: str, folder: Path) -> tuple[float, float, Readings, str]:
+    """Seconds, CPU seconds, readings, and the share of reading, of a contender's whole command."""
     work = Path(tempfile.mkdtemp(dir=folder.parent))
     if name in OURS:
         engine, n_workers = OURS[name]
@@ -120,7 +123,8 @@ def run(name: str, folder: Path) -> tuple[float, float, Readings]:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
     readings = _catalogued(work / "c.duckdb") if name in OURS else _printed(done.stdout)
     shutil.rmtree(work)
-    return wall_s, cpu_s, readings
+    share = re.search(r"(\d+ %) of the workers' time", done.stderr)
+    return wall_s, cpu_s, readings, share[1] if share else "-"
 
 
 def _catalogued(path: Path) -> Readings:
@@ -148,7 +152,10 @@ def _children_cpu_s() -> float:
 
 
 def print_tables(
-    seconds: dict[str, list[tuple[float, float, float]]], found: dict[str, list[Mistakes]], sizes: list[int]
+    seconds: dict[str, list[tuple[float, float, float]]],
+    shares: dict[str, str],
+    found: dict[str, list[Mistakes]],
+    sizes: list[int],
 ) -> None:
     """Rates of each contender, then how many times as fast ours are."""
     n, rounds = len(sizes), len(next(iter(seconds.values())))
