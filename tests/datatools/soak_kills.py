@@ -32,9 +32,9 @@ N_PICTURES = 80
 BATCH = 2  # pictures in a commit
 
 MOTHER = f"""
-import json, os, sys
+import ctypes, json, multiprocessing, os, sys
 from pathlib import Path
-from datatools import build
+from datatools import build, ocr, runner
 from datatools.config import BuildSettings
 from datatools.record import Recorder
 commit = Recorder.commit
@@ -42,6 +42,11 @@ def acked(self, outcomes):
     commit(self, outcomes)
     print("acked", len(outcomes), flush=True)
 Recorder.commit = acked
+forking, serve = multiprocessing.get_context("fork"), runner._serve
+def serve_until_parent_ends(pipe, setup):
+    ctypes.CDLL(None).prctl(1, 9)  # it has the parent's end of the pipe too, and would never see it close
+    serve(pipe, setup)
+runner._serve, multiprocessing.get_context = serve_until_parent_ends, lambda _: forking
 settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures={BATCH}, commit_pictures={BATCH})
 for line in sys.stdin:
     source, catalog = map(Path, json.loads(line))
@@ -52,8 +57,8 @@ for line in sys.stdin:
     print("started", pid, flush=True)
     print("ended", os.waitpid(pid, 0)[1], flush=True)
 """
-"""Builds in processes of their own that say "acked" after each commit. Forked from one that has imported
-everything and opened nothing: starting Python two hundred times is not what is tested."""
+"""Builds in processes of their own that say "acked" after each commit. They and their workers are forked from
+one that has imported everything and opened nothing: starting Python 400 times is not what is tested."""
 
 
 def main(
