@@ -51,14 +51,16 @@ def main(n: Annotated[int, typer.Option(help="Pictures.")] = 1_000_000) -> None:
         path = Path(folder) / "catalog.duckdb"
         open_catalog(path, "write").close()
         wall_s, cpu_s = load(path, n)
+        used = time.process_time()
         query_s = [query(path, f"{SYLLABLES[i]}{SYLLABLES[i + 1]}") for i in range(N_QUERIES)]
+        query_cpu_s = (time.process_time() - used) / N_QUERIES
         size_bytes = path.stat().st_size
     median_s = statistics.median(query_s)
     rows = [
         [f"load {n:,} pictures", f"{wall_s:.1f} s, {cpu_s:.1f} CPU-s", "<= 10 s"],
         [
             f"find a substring (n = {N_QUERIES})",
-            f"{median_s:.2f} s ({min(query_s):.2f}-{max(query_s):.2f})",
+            f"{median_s:.2f} s ({min(query_s):.2f}-{max(query_s):.2f}), {query_cpu_s:.2f} CPU-s",
             "<= 0.3 s",
         ],
         ["size of the file", f"{size_bytes / 2**20:.0f} MiB, {size_bytes / n:.0f} bytes a picture", "stated"],
