@@ -18,7 +18,7 @@ from datatools.decode import CAUSES, MAX_PIXELS, Limits
 from datatools.export import ExportFormat, export_catalog
 from datatools.flags import OptionalValues, count_within, flags
 from datatools.gallery import write_gallery
-from datatools.importing import Sources, import_sidecars, read_sources
+from datatools.importing import Sources, import_data_set
 from datatools.listing import csv_lines, jsonl_lines, table_lines
 from datatools.pack import pack_catalog
 from datatools.stats import catalog_stats, draw_stats
@@ -199,10 +199,13 @@ def stats_command(
             metavar="FILE", help="Known texts, as synth writes them. Default: truth.jsonl of the source."
         ),
     ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Also groups of near duplicates; slow in large catalogs.")
+    ] = False,
 ) -> None:
     """Count and draw what is in a catalog, and the readers' recall where the truth is known."""
     with open_catalog(catalog) as opened:
-        for line in draw_stats(catalog_stats(opened, truth)):
+        for line in draw_stats(catalog_stats(opened, truth, duplicates=duplicates)):
             typer.echo(line)
 
 
@@ -254,11 +257,9 @@ def import_command(
         original_sizes=flags.original_sizes,
         captions=tuple(flags.captions or ()),
     )
-    given = read_sources(sources)  # first of all: the build writes files of the same names beside the catalog
-    report = build_catalog(source, catalog, BuildSettings(ocr=(), sidecars=flags.sidecars))
+    report, imported = import_data_set(source, catalog, sources, flags.sidecars)
     tell_report(report, catalog)
-    with open_catalog(catalog, "write") as opened:
-        tell_imported(import_sidecars(opened, given, flags.sidecars))
+    tell_imported(imported)
     if report.failures:
         raise typer.Exit(EXIT_SOME_FAILED)
 

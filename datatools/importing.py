@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from datatools.build import BuildReport, build_catalog
 from datatools.captions import import_captions, read_captions
-from datatools.catalog import Catalog
+from datatools.catalog import Catalog, open_catalog
+from datatools.config import BuildSettings
 from datatools.sidecars import Field, Matched, Sidecar, match_keys, read_sidecar, write_sidecars
 
-__all__ = ["GivenFile", "Imported", "Sources", "import_sidecars", "read_sources"]
+__all__ = ["GivenFile", "Imported", "Sources", "import_data_set", "import_sidecars", "read_sources"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,29 @@ class Imported:
     path: str | Path
     what: str
     matched: Matched
+
+
+def import_data_set(
+    source: str | Path,
+    catalog_path: str | Path,
+    sources: Sources,
+    sidecars: Literal["jsonl", "fork"] = "jsonl",
+) -> tuple[BuildReport, list[Imported]]:
+    """Take over a data set that has its texts, boxes, scales and captions already; no reader is asked.
+
+    Args:
+        source: pictures and their .txt files, as `build_catalog` takes them.
+        catalog_path: DuckDB file, made if it is not there.
+        sources: files about the pictures.
+        sidecars: form of the sidecars written beside the catalog.
+
+    Raises:
+        InputError: something cannot be used; a bad file of `sources` is told before anything is written.
+    """
+    given = read_sources(sources)  # first of all: the build writes files of the same names beside the catalog
+    report = build_catalog(source, catalog_path, BuildSettings(ocr=(), sidecars=sidecars))
+    with open_catalog(catalog_path, "write") as catalog:
+        return report, import_sidecars(catalog, given, sidecars)
 
 
 def read_sources(sources: Sources) -> list[GivenFile]:

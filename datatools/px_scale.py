@@ -27,7 +27,7 @@ FACTORS = np.exp(np.arange(np.log(1.1), np.log(6.0), 0.005))
 
 _WINDOWS_PX = (128, 64)  # length of the lines; shorter ones for small pictures
 _N_PHASES = 4  # where the first pixel may lie between two original ones: pictures are cut after enlarging
-_N_PLACES, _N_LINES = 3, 64
+_N_PLACES, _N_LINES = 3, 32
 _NOISE = 0.04  # grey levels squared: rounding of three colours
 _NEAR, _FAR = 5, 15  # neighbours that a dip is compared with, in steps of FACTORS
 _MIN_DIP, _MIN_DIP_BOTH, _MIN_DIP_EACH = 1.2, 1.6, 0.3  # natural logarithms; see the benchmark

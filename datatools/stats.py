@@ -13,6 +13,7 @@ import numpy as np
 
 from datatools.catalog import Catalog
 from datatools.console import plain
+from datatools.duplicates import near_duplicates
 from datatools.errors import InputError
 from datatools.speak import rule_from_json
 from datatools.stored import lines_from
@@ -21,6 +22,7 @@ from datatools.transcript import TranscriptSettings, transcription
 __all__ = ["Histogram", "Recall", "Stats", "catalog_stats", "draw_stats", "word_recall"]
 
 _BAR_CHARS = 32
+_SHOWN_GROUPS, _SHOWN_KEYS = 10, 4  # of near duplicates; the counts are complete
 
 _COUNTS = {
     "pictures": "SELECT count(*) FROM pictures",
@@ -84,14 +86,17 @@ class Stats:
     """By cause, most frequent first."""
     recalls: list[Recall]
     """By reader, where the source has a truth.jsonl."""
+    duplicates: list[list[str]] | None = None
+    """Groups of near duplicates, largest first, each with the picture to keep in front; None: not asked."""
 
 
-def catalog_stats(catalog: Catalog, truth: Path | None = None) -> Stats:
+def catalog_stats(catalog: Catalog, truth: Path | None = None, *, duplicates: bool = False) -> Stats:
     """Count what is in a catalog, and what the readers found of a known truth.
 
     Args:
         catalog: an open catalog.
         truth: a truth.jsonl; None takes the one of the source, if it has one.
+        duplicates: also look for near duplicates, which takes long where many pictures look alike.
 
     Raises:
         InputError: `truth` is given and is not there.
@@ -107,7 +112,16 @@ def catalog_stats(catalog: Catalog, truth: Path | None = None) -> Stats:
         [_histogram(catalog, title, sql, edges) for title, (sql, edges) in _HISTOGRAMS.items()],
         {row["cause"]: row["n"] for row in failures.to_pylist()},
         word_recall(catalog, truth) if truth.is_file() else [],
+        _duplicate_groups(catalog) if duplicates else None,
     )
+
+
+def _duplicate_groups(catalog: Catalog) -> list[list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in near_duplicates(catalog).to_pylist():
+        groups[row["of"]].append(row["key"])
+    named = [[of, *(key for key in keys if key != of)] for of, keys in groups.items()]
+    return sorted(named, key=lambda group: (-len(group), group))
 
 
 def word_recall(catalog: Catalog, truth_path: Path) -> list[Recall]:
@@ -143,6 +157,9 @@ def draw_stats(stats: Stats) -> Iterator[str]:
         yield ""
         yield "failures by cause"
         yield from (f"  {plain(cause):<18}{n:>10,}" for cause, n in stats.failures.items())
+    if stats.duplicates is not None:
+        yield ""
+        yield from _draw_duplicates(stats.duplicates)
     for recall in stats.recalls:
         yield ""
         yield (
@@ -169,6 +186,16 @@ def _draw(histogram: Histogram) -> Iterator[str]:
         eighths = -(-n * _BAR_CHARS * 8 // largest)
         bar = "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
         yield f"  {low:>6g} …  {n:>9,}  {bar}"
+
+
+def _draw_duplicates(groups: Sequence[Sequence[str]]) -> Iterator[str]:
+    n_spare = sum(len(group) - 1 for group in groups)
+    yield f"near duplicates: {len(groups):,} groups, {n_spare:,} pictures that --drop-duplicates leaves out"
+    for group in groups[:_SHOWN_GROUPS]:
+        more = f" and {len(group) - 1 - _SHOWN_KEYS} more" if len(group) - 1 > _SHOWN_KEYS else ""
+        yield plain(f"  {group[0]}  =  {', '.join(group[1 : 1 + _SHOWN_KEYS])}{more}")
+    if len(groups) > _SHOWN_GROUPS:
+        yield f"  and {len(groups) - _SHOWN_GROUPS} groups more"
 
 
 def _recall(engine: str, truth: dict[str, str], texts: dict[str, str]) -> Recall:

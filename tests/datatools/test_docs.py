@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -50,3 +51,33 @@ def test_every_command_has_help(command: str) -> None:
     found = next(c for c in app.registered_commands if c.name == command)
     assert found.callback is not None
     assert found.callback.__doc__
+
+
+API = (Path(__file__).parents[2] / "docs/python-api.md").read_text()
+
+
+def test_every_command_has_a_function_that_exists() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", API, re.MULTILINE))
+    assert set(rows) == {command.name for command in app.registered_commands}
+    for name in re.findall(r"`(datatools\.[\w.]+)", API):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = API.split("```python\n", 1)[1].split("```", 1)[0]
+    space: dict[str, object] = {}
+    exec(compile(code, "python-api.md", "exec"), space)
+    assert space["report"].n_read == 4  # type: ignore[attr-defined]
+    for made in (
+        "photos.html",
+        "packed/catalog.duckdb",
+        "photos-hf/data/train-00000.parquet",
+        "texts/000/000000.txt",
+    ):
+        assert (tmp_path / made).is_file()
+    with open_catalog("import/photos.duckdb") as catalog:
+        assert catalog.value("SELECT count(*) FROM safeboxes") == catalog.value(
+            "SELECT count(*) FROM pictures"
+        )
