@@ -76,7 +76,7 @@ def photographs() -> Iterator[tuple[str, Image.Image]]:
 def drawn(n: int) -> Iterator[tuple[str, Image.Image]]:
     options = SynthOptions(n=n, size_px=512, profile="scene", seed=7)
     for index in range(n):
-        yield f"scene {index}", Image.fromarray(make_picture(options, index).pixels)
+        yield f"scene {index}", Image.fromarray(make_picture(options, index).image)
 
 
 def pieces(name: str, image: Image.Image, rng: np.random.Generator) -> Iterator[Piece]:

@@ -111,7 +111,8 @@ def _remainders(lines: np.ndarray, kernel: str) -> np.ndarray:
     centred = lines - lines.mean(axis=0)
     inside = np.add.reduceat(((bases @ centred) ** 2).sum(axis=1), np.r_[0, np.cumsum(ranks)[:-1]])
     outside = (centred**2).sum() - inside
-    per_dimension = np.maximum(outside / ((len(lines) - ranks) * lines.shape[1]), 0)
+    n_left = np.maximum(len(lines) - ranks, 1)  # none at the small end of FACTORS, which is not looked at
+    per_dimension = np.maximum(outside / (n_left * lines.shape[1]), 0)
     least: np.ndarray = per_dimension.reshape(-1, _N_PHASES).min(axis=1)
     return least
 
