@@ -1,6 +1,6 @@
 """How well enlarged pictures are recognised: four ways, on pictures whose enlargement is known.
 
-    python benchmarks/px_scale.py [--pictures N] [--seed S]
+    python benchmarks/px_scale.py [--pictures N] [--seed S] [--keep DIR]
 
 Photographs of scikit-image and of examples/photos, and pictures of `datatools synth --profile scene`, are
 cut, enlarged by 1.25 to 4 with three filters, or left alone, and saved as PNG or JPEG. All pieces come out at
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -217,20 +218,37 @@ def row(answers: Sequence[tuple[Piece, Answer]], least: float) -> str:
     return " | ".join(cells)
 
 
+def kept_answers(
+    folder: Path | None, seed: int, number: int, name: str, image: Image.Image
+) -> list[tuple[str, Piece, Answer]]:
+    """What each way says of each piece of an original, from an earlier run if that kept it."""
+    path = None if folder is None else folder / f"px_scale-{seed}-{number}.pickle"
+    if path is not None and path.is_file():
+        return list(pickle.loads(path.read_bytes()))
+    rng = np.random.default_rng([seed, number])
+    found = [
+        (way, each._replace(pixels=np.empty(0)), look(each.pixels))
+        for each in pieces(name, image, rng)
+        for way, look in WAYS.items()
+    ]
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(found))
+    return found
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pictures", type=int, default=100, help="use only so many originals")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a folder for answers; a second run goes on from them")
     chosen = parser.parse_args()
     answers: dict[str, list[list[tuple[Piece, Answer]]]] = {name: [[], []] for name in WAYS}
     with suppress(KeyboardInterrupt):  # tables of what was done until then
         for number, (name, image) in enumerate(islice(originals(10), chosen.pictures)):
-            rng = np.random.default_rng([chosen.seed, number])
-            for each in pieces(name, image, rng):
-                bare = each._replace(pixels=np.empty(0))
-                for way, look in WAYS.items():
-                    answers[way][number // 2 % 2].append((bare, look(each.pixels)))
+            for way, each, answer in kept_answers(chosen.keep, chosen.seed, number, name, image):
+                answers[way][number // 2 % 2].append((each, answer))
             print(f"{number + 1} originals", file=sys.stderr, flush=True)
     head = " | ".join(f"x {factor:g}" for factor in FACTORS)
     print(f"| way | wrong on untouched | {head} |\n|---|---|{'---|' * len(FACTORS)}")
