@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from catalogs import make_pictures, write_catalog
 from PIL import Image
 
+from datatools.catalog import open_catalog
+from datatools.decode import Limits
 from datatools.errors import InputError
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box
+from txtdiff.data.dataset import PictureDataset
 from txtdiff.data.source import Rows, read_rows
 
 
@@ -175,3 +179,20 @@ def test_classes_are_file_names_or_anything_sql_says(kind: str, tmp_path: Path) 
         with pytest.raises(InputError, match=message):
             labels(n_classes, **changes)
     assert labels(4, drop_class=0) == numbers
+
+
+def test_pictures_are_decoded_within_the_limits_of_their_catalog(tmp_path: Path) -> None:
+    """A catalog built with a looser --max-pixels (or a tighter one) is trained from with the same."""
+    rows = make_pictures(tmp_path / "p", 3, (60, 44))
+    path = write_catalog(tmp_path / "c.duckdb", rows)
+    for limits in (Limits(), Limits(max_pixels=1000)):
+        with open_catalog(path, "write") as catalog, catalog.transaction():
+            catalog.set_info("limits", json.dumps(asdict(limits)))
+        read = read_rows(DataConfig(catalog=path), "needed")
+        assert read.limits == limits
+        dataset = PictureDataset(read, DataConfig(), resolution_px=16, seed=0, uses_text=True)
+        if limits == Limits():
+            assert dataset[0].failures == ()
+        else:
+            with pytest.raises(InputError, match="too_many_pixels"):
+                dataset[0]

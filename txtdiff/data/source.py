@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -126,47 +126,52 @@ def read_rows(config: DataConfig, text: Literal["needed", "unused"], n_classes: 
     """
     conditions = _conditions(config, text)
     class_name = "NULL" if n_classes is None else f"CAST(({config.class_name}\n) AS VARCHAR)"
-    name, run = _source(config)
+    source = _source(config)
 
     def query(conditions: Conditions) -> pa.Table:
-        return run(_WANTED.format(class_name=class_name, conditions=" AND ".join(conditions.values())))
+        return source.query(
+            _WANTED.format(class_name=class_name, conditions=" AND ".join(conditions.values()))
+        )
 
     table = query(conditions)
     if not table.num_rows:
-        raise InputError(f"no usable picture in {name}", _what_is_missing(query, conditions))
-    limits = _limits(config)
+        raise InputError(f"no usable picture in {source.path}", _what_is_missing(query, conditions))
     if n_classes is None:
-        return Rows(table, limits)
-    return Rows(table, limits, read_classes(config, table["class_name"], n_classes), config.class_unknown)
+        return Rows(table, source.limits)
+    classes = read_classes(config, table["class_name"], n_classes)
+    return Rows(table, source.limits, classes, config.class_unknown)
 
 
-def _limits(config: DataConfig) -> Limits:
-    """What the source's pictures are decoded with; a folder that was never catalogued has the defaults."""
-    packed = None if config.folder is None else config.folder / PACKED_CATALOG
-    path = config.catalog or packed
-    if path is None or not path.is_file():
-        return Limits()
-    with open_catalog(path) as catalog:
-        return known_limits(catalog)
+class _Source(NamedTuple):
+    path: Path
+    query: Callable[[str], pa.Table]
+    limits: Limits
 
 
-def _source(config: DataConfig) -> tuple[Path, Callable[[str], pa.Table]]:
+def _source(config: DataConfig) -> _Source:
     """Where the pictures are, and how a question about them is answered."""
     if config.catalog is not None:
-        return config.catalog, partial(_query_catalog, config.catalog)
+        catalog = config.catalog
+        return _Source(catalog, partial(_query_catalog, catalog), _limits(catalog))
     if config.folder is None:
         raise InputError(
             "no pictures to train on", "Give a catalog (--catalog FILE) or a folder (--folder DIR)."
         )
-    if not (config.folder / PACKED_CATALOG).is_file():
-        return config.folder, partial(_query_table, read_folder(config))
+    packed = config.folder / PACKED_CATALOG
+    if not packed.is_file():
+        return _Source(config.folder, partial(_query_table, read_folder(config)), Limits())
     for name in ("safeboxes", "px_scales", "captions"):
         if getattr(config, name) is not None:
             raise InputError(
                 f"data.{name} has no effect: {config.folder} is a packed set, which has its own",
                 "Leave it out.",
             )
-    return config.folder, partial(_query_packed, config.folder)
+    return _Source(config.folder, partial(_query_packed, config.folder), _limits(packed))
+
+
+def _limits(catalog: Path) -> Limits:
+    with open_catalog(catalog) as opened:
+        return known_limits(opened)
 
 
 def _conditions(config: DataConfig, text: Literal["needed", "unused"]) -> Conditions:
