@@ -1,8 +1,9 @@
 """Every setting changes something that can be observed: none is dead.
 
 For each setting a value other than the base's; where it acts only in company, the company; where another
-setting must change with it, that. What is observed belongs to its group: the network's weights, outputs and recomputations; losses and sampled pictures;
-the batches; weights and averages after some steps; the files of a run.
+setting must change with it, that. What is observed belongs to its group: the network's weights, outputs and
+recomputations; losses and sampled pictures; the batches; weights and averages after some steps; the files of
+a run.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "model.n_res_blocks": ("2", []),
     "model.resample": ("conv", []),
     "model.timestep": ("add", []),
-    "model.norm_groups": ("second_norm_32", ["model.channels=96"]),
+    "model.norm_groups": (
+        "second_norm_32",
+        ["model.channels=72", "model.attention.channels_per_head=24"],
+    ),
     "model.dropout": ("0.5", []),
     "model.attention.kind": ("none", []),
     "model.attention.resolutions_px": ("16", []),
