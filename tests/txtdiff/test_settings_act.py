@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from catalogs import make_pictures, write_catalog
+from PIL import Image, ImageDraw
 from torch import nn
 
 from txtdiff.cascade import Cascade, Prompt, SamplerSettings, Stage, sample_pictures
@@ -230,14 +231,14 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = Path(row["uri"])
         row["key"] = f"{'abc'[i % 3]}_{i}.{'jpg' if i % 2 else 'png'}"
         row["captions"] = row["captions"] if i % 4 else []
+        image = Image.open(path)
+        ImageDraw.Draw(image).line((0, 0, 30, 12), "white", 3)  # even pictures show no crop
+        image.save(path)
         if i % 2:
-            from PIL import Image
-
-            Image.open(path).resize((row["size_px"][0] * 2, row["size_px"][1] * 2)).save(
-                path.with_suffix(".jpg")
-            )
-            row["uri"], row["size_px"] = str(path.with_suffix(".jpg")), tuple(2 * n for n in row["size_px"])
+            row["uri"] = str(path.with_suffix(".jpg"))
+            row["size_px"] = (2 * image.width, 2 * image.height)
             row["safebox"] = row["safebox"] and tuple(2 * n for n in row["safebox"])
+            image.resize(row["size_px"]).save(row["uri"])
     (folder / "map.json").write_text(json.dumps({"a": 7}))
     return write_catalog(folder / "c.duckdb", rows)
 

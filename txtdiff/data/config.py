@@ -102,7 +102,8 @@ class DataConfig(Settings):
 
     jpeg_decoding: Literal["full", "reduced"] = "full"
     """"reduced": a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is cut out of it keeps at least
-    twice the model's resolution. Several times faster; grey levels differ by less than one on average."""
+    twice the model's resolution: at 64 px twice as fast from 500 px, ten times from 1,600 px. Grey levels
+    differ by less than one on average."""
 
     crop: CropConfig = CropConfig()
     """Random crops."""
