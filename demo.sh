@@ -29,7 +29,7 @@ step txtdiff sample --base demo/base --upsampler demo/upsampler --txt 'I can\nwr
 
 step_tolerant txtdiff-eval run --base demo/base --upsampler demo/upsampler --suite smoke --limit 16 \
   --sampler ddim:20 --sampler plms:20 --sampler dpmpp_2m:12 --guidance 1,3 \
-  --reference demo/catalog.duckdb --store demo/eval.duckdb
+  --reference demo/catalog.duckdb --clip-model tiny --store demo/eval.duckdb
 step txtdiff-eval report --store demo/eval.duckdb --html demo/report.html
 
 cat <<TXT

@@ -18,7 +18,7 @@ class Score:
     `low` and `high` bound the 95 % interval. `n` pictures were scored of `n_expected`; a missing picture
     counts as worst, so `n < n_expected` says how much of the value is penalty. `ranked` is False for a value
     that is shown but must not order rows (`reason` says why). `value is None` if and only if nothing could
-    be computed, and then `reason` says why and what to do.
+    be computed, and then `reason` says why and what to do. A ranked value may have a reason too: a remark.
     """
 
     value: float | None
@@ -121,5 +121,7 @@ class Board:
     """By setting_id, over all pictures with text; "ceiling" is what the reader reads of typeset text."""
     confusions: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
     """By setting_id (and "ceiling"): (asked, read, times), most frequent first; "" is nothing."""
+    floors: list[BoardRow] = field(default_factory=list)
+    """Real pictures against other real ones, at each n that rows have: fidelity alone, never ranked."""
     pair_p: dict[tuple[str, str], float] = field(default_factory=dict)
     """Holm-adjusted p that two settings have the same EM, paired by prompt; settings of one group only."""

@@ -17,7 +17,7 @@ from eval.counts import Counts
 from eval.normalise import Normaliser
 from eval.options import compat_lines, floats, parse_weights, query_lines
 from eval.report.writing import OutputFormat, ReportOptions, write_report
-from eval.score_options import ScoreOptions
+from eval.score_options import ScoreOptions, other_networks
 from eval.store import open_store
 from eval.sweep_job import SweepJob
 from eval.sweep_options import SweepOptions, make_sweep, read_sweep
@@ -55,16 +55,27 @@ class ScoringFlags:
     ] = 0.5
     clip_model: Annotated[
         str,
-        typer.Option(metavar="NAME", help="open_clip architecture that scores agreement; none: not scored."),
+        typer.Option(
+            metavar="NAME",
+            help="open_clip architecture that scores agreement; tiny: this package's; none: not scored.",
+        ),
     ] = "ViT-B-32"
     clip_weights: Annotated[
         str, typer.Option(metavar="TAG|FILE", help="Its weights: open_clip's tag, or a file.")
     ] = "laion2b_s34b_b79k"
 
+    fd: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also the Fréchet distance over features of efficientnet or dinov2; repeat it.",
+        ),
+    ] = None
+
     def options(self) -> ScoreOptions:
         """What scoring takes."""
         clip = None if self.clip_model == "none" else (self.clip_model, self.clip_weights)
-        return ScoreOptions(self.normaliser, self.min_confidence, clip)
+        return ScoreOptions(self.normaliser, self.min_confidence, clip, other_networks(self.fd or ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +160,10 @@ class ReportFlags:
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the page: one file, no network.")
     ] = None
+    plots: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write plots of the rows shown: SVG and PNG, for papers."),
+    ] = None
     sort: Annotated[str | None, typer.Option(metavar="METRIC", help="Order by this metric; default: EM.")] = (
         None
     )
@@ -170,6 +185,7 @@ class ReportFlags:
         """What a report takes."""
         return ReportOptions(
             html=self.html,
+            plots=self.plots,
             sort=self.sort,
             conditions=self.only or (),
             metrics=self.metric,

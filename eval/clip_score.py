@@ -6,21 +6,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor, nn
 
 from datatools.console import Advance
 from datatools.errors import InputError
 from eval.ahead import ahead
-from eval.clip_weights import LOCAL_FOLDER, ClipWeights, WeightsMissing, file_digest, find_clip_weights
+from eval.clip_weights import (
+    LOCAL_FOLDER,
+    MERGES,
+    TINY,
+    ClipWeights,
+    WeightsMissing,
+    file_digest,
+    find_clip_weights,
+    folder_of,
+)
 
 __all__ = [
+    "CLIP_KINDS",
     "DEFAULT_MODEL",
     "ClipKind",
     "ClipScorer",
@@ -36,6 +47,7 @@ DEFAULT_MODEL = ("ViT-B-32", "laion2b_s34b_b79k")
 """Not the tower the models are conditioned on (OpenAI's ViT-L/14@336px): that would judge its own pupil."""
 
 ClipKind = Literal["clip_desc", "clip_text", "clip_full"]
+CLIP_KINDS: tuple[ClipKind, ...] = get_args(ClipKind)
 Embeddings = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
@@ -93,7 +105,8 @@ def open_clip_scorer(
     """A scorer from any open_clip architecture and weights; never an untrained one.
 
     Args:
-        name: open_clip's name of the architecture, or "local-dir:FOLDER".
+        name: open_clip's name of the architecture, "local-dir:FOLDER", or "tiny": the small CLIP that ships
+            with this package, which knows synthetic pictures alone (recipes/scoring-clip).
         pretrained: one of its tags, or a weights file.
         device: None takes "cuda" when there is a GPU, else "cpu".
         timeout_s: without weights here, how long the hub may take to answer at all.
@@ -106,10 +119,13 @@ def open_clip_scorer(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = find_clip_weights(name, pretrained, timeout_s)
     network, transform = _load(name, weights)
-    tokenizer = open_clip.get_tokenizer(name)
+    tokenizer = _tokenizer(name)
     length = int(getattr(network, "context_length", tokenizer.context_length))
     # Names without their folders: a score's identity does not hang on where a file lies.
-    label = Path(name).name if name.startswith(LOCAL_FOLDER) else f"{name}/{Path(pretrained).name}"
+    folder = folder_of(name)
+    label = f"{name}/{Path(pretrained).name}" if folder is None else folder.name
+    if name == TINY:
+        label = "txtdiff-tiny"
     identity = f"open_clip/{label}/{file_digest(weights.path)[:16]}"
     return ClipScorer(identity, network.to(device), transform, tokenizer, length)
 
@@ -153,14 +169,25 @@ def clip_prompts(txt: str, capt: str | None, prompt: str | None = None) -> Mappi
 
 
 def _load(name: str, weights: ClipWeights) -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
-    source = {} if name.startswith(LOCAL_FOLDER) else {"pretrained": str(weights.path)}
+    folder = folder_of(name)
+    source = {"pretrained": str(weights.path)} if folder is None else {}
     options: dict[str, Any] = source | weights.options
+    named = name if folder is None else f"{LOCAL_FOLDER}{folder}"
     try:
-        network, transform = open_clip.create_model_from_pretrained(name, device="cpu", **options)
+        network, transform = open_clip.create_model_from_pretrained(named, device="cpu", **options)
     except Exception as error:  # open_clip passes on whatever its readers raise
         remedy = "Check that the file holds weights of this architecture."
         raise InputError(f"{weights.path} is no CLIP '{name}': {error}", remedy) from error
     return network.eval().requires_grad_(False), transform
+
+
+def _tokenizer(name: str) -> Any:
+    """open_clip's tokenizer for an architecture or folder; a folder may bring a list of merges of its own."""
+    folder = folder_of(name)
+    if folder is None:
+        return open_clip.get_tokenizer(name)
+    own = folder / MERGES
+    return SimpleTokenizer(str(own)) if own.is_file() else open_clip.get_tokenizer(f"{LOCAL_FOLDER}{folder}")
 
 
 def _unit(features: Tensor) -> Embeddings:

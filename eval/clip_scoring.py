@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 
 from eval.board import Score
 from eval.clip_score import (
+    CLIP_KINDS,
     ClipScorer,
     WeightsMissing,
     agreement,
@@ -23,9 +26,7 @@ from eval.reading import find_picture
 from eval.statistics import bootstrap_weights, cluster_sums, ratio_interval
 from eval.store import Store
 
-__all__ = ["CLIP_METRICS", "score_clip"]
-
-CLIP_METRICS = ("clip_desc", "clip_text", "clip_full")
+__all__ = ["score_clip"]
 
 _CELLS = """
     SELECT s.setting_id, s.prompt_id, s.status, s.sha256, p.txt, p.capt
@@ -48,7 +49,7 @@ def score_clip(
     for setting_id, frame in cells.groupby("setting_id", sort=False):
         if isinstance(scorer, str):
             missing = Score(None, n_expected=len(frame), reason=scorer, ranked=False)
-            yield str(setting_id), identity({"unscored": scorer}), dict.fromkeys(CLIP_METRICS, missing)
+            yield str(setting_id), identity({"unscored": scorer}), dict.fromkeys(CLIP_KINDS, missing)
         else:
             yield str(setting_id), scorer.id, _score(store, scorer, frame)
 
@@ -63,15 +64,15 @@ def _open(model: tuple[str, str] | None) -> ClipScorer | str:
 
 
 def _score(store: Store, scorer: ClipScorer, frame: pd.DataFrame) -> dict[str, Score]:
-    scores = {}
+    scores: dict[str, Score] = {}
     floor: float | None = None
-    for kind in CLIP_METRICS:
+    for kind in CLIP_KINDS:
         prompts = [_prompt(kind, txt, capt) for txt, capt in zip(frame["txt"], frame["capt"], strict=True)]
         scores[kind], around = _score_kind(store, scorer, frame, prompts)
         floor = around if kind == "clip_desc" else floor
     description = scores["clip_desc"]
     if description.value is not None and floor is not None:
-        scores["clip_floor"] = Score(floor, n=description.n, n_expected=description.n_expected)
+        scores["clip_floor"] = replace(description, value=floor, low=None, high=None)
     return scores
 
 
@@ -91,7 +92,7 @@ def _score_kind(
     has_features = (asked["status"] == "done") & asked["sha256"].isin(_held(store, scorer.id))
     made = asked[has_features]
     pictures: Features = load_features(store, scorer.id, list(made["sha256"]))
-    texts = scorer.embed_texts(list(made["prompt"])) if len(made) else pictures
+    texts = _embed_texts(store, scorer, list(made["prompt"])) if len(made) else pictures
     values = np.zeros(len(asked))
     if len(made):
         values[has_features.to_numpy()] = agreement(pictures, texts)
@@ -100,8 +101,29 @@ def _score_kind(
     counts = cluster_sums(np.ones(len(values)), codes.astype(np.int64), len(names))
     interval = ratio_interval(sums, counts, bootstrap_weights(len(names)))
     low, high = interval if interval is not None else (None, None)
-    score = Score(float(values.mean()), low, high, len(made), len(asked))
+    remark = _remark(scorer, list(dict.fromkeys(asked["prompt"])))
+    score = Score(float(values.mean()), low, high, len(made), len(asked), remark)
     return score, shuffled_floor(pictures, texts, list(made["prompt"])) if len(made) else None
+
+
+def _remark(scorer: ClipScorer, prompts: Sequence[str]) -> str:
+    """Which CLIP a score comes from: towers differ by more than models do."""
+    n_cut = scorer.count_truncated(prompts)
+    cut = f"; {n_cut} of {len(prompts)} texts are cut at {scorer.context_length} tokens" if n_cut else ""
+    return f"scored by {scorer.id}{cut}"
+
+
+def _embed_texts(store: Store, scorer: ClipScorer, texts: Sequence[str]) -> Features:
+    """Vectors of texts, one a row; each text is embedded once and kept by its hash, as pictures are."""
+    by_key = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(): text for text in texts}
+    extractor = f"{scorer.id}/text"
+
+    def embed(some: Iterator[str]) -> Features:
+        return scorer.embed_texts(list(some))
+
+    keep_features(store, extractor, sorted(by_key), by_key.get, embed, "features of texts (CLIP)")
+    keys = {text: key for key, text in by_key.items()}
+    return load_features(store, extractor, [keys[text] for text in texts])
 
 
 def _held(store: Store, extractor_id: str) -> set[str]:

@@ -15,7 +15,13 @@ from datatools.errors import InputError, suggest
 from eval.home import expand_home
 from eval.reach import unreachable
 
-__all__ = ["ClipWeights", "WeightsMissing", "file_digest", "find_clip_weights"]
+__all__ = ["MERGES", "TINY", "ClipWeights", "WeightsMissing", "file_digest", "find_clip_weights", "folder_of"]
+
+TINY = "tiny"
+"""The name under which the CLIP of this package is asked for (recipes/scoring-clip)."""
+TINY_FOLDER = Path(__file__).parent / "scoring_clip"
+MERGES = "merges.txt.gz"
+"""A folder with this file brings its own, shorter list of the tokenizer's merges."""
 
 LOCAL_FOLDER = "local-dir:"
 WEIGHT_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
@@ -37,7 +43,8 @@ def find_clip_weights(name: str, pretrained: str, timeout_s: float = 5.0) -> Cli
     """The weights file for an open_clip architecture.
 
     Args:
-        name: an architecture open_clip knows, or "local-dir:FOLDER" with `open_clip_config.json` and weights.
+        name: an architecture open_clip knows, "local-dir:FOLDER" with `open_clip_config.json` and weights, or
+            "tiny", the folder in this package.
         pretrained: a weights file, or one of open_clip's tags for `name`: taken from the hub's cache without
             any question to the network, else downloaded. Ignored for a folder.
         timeout_s: how long the hub may take to give a sign of life before it counts as absent.
@@ -46,10 +53,12 @@ def find_clip_weights(name: str, pretrained: str, timeout_s: float = 5.0) -> Cli
         WeightsMissing: nothing here and no hub that answers.
         InputError: no such architecture, tag, file or folder.
     """
-    if name.startswith(LOCAL_FOLDER):
-        return ClipWeights(_in_folder(Path(name.removeprefix(LOCAL_FOLDER))))
+    folder = folder_of(name)
+    if folder is not None:
+        return ClipWeights(_in_folder(folder))
     if name not in open_clip.list_models():
-        raise InputError(f"open_clip knows no architecture '{name}'", suggest(name, open_clip.list_models()))
+        known = [*open_clip.list_models(), TINY]
+        raise InputError(f"open_clip knows no architecture '{name}'", suggest(name, known))
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     if not tag:
         return ClipWeights(_named_file(name, pretrained))
@@ -61,6 +70,13 @@ def find_clip_weights(name: str, pretrained: str, timeout_s: float = 5.0) -> Cli
     except OSError:  # a home that this user may not enter: as good as an empty cache
         kept = None
     return ClipWeights(kept or _download(name, pretrained, tag, timeout_s), options)
+
+
+def folder_of(name: str) -> Path | None:
+    """The folder that a name stands for, None where it is an architecture's."""
+    if name == TINY:
+        return TINY_FOLDER
+    return Path(name.removeprefix(LOCAL_FOLDER)) if name.startswith(LOCAL_FOLDER) else None
 
 
 def file_digest(path: Path) -> str:

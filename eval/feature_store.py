@@ -1,8 +1,9 @@
-"""Inception features of pictures, computed once per content and network and kept in the store."""
+"""Features of pictures and texts, computed once per content and network and kept in the store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from eval.store import Store
 __all__ = ["Features", "keep_features", "load_features"]
 
 Features = npt.NDArray[np.float32]
-Picture = npt.NDArray[np.uint8]
+Thing = TypeVar("Thing")
 
 _CHUNK = 64  # pictures between two commits
 
@@ -22,17 +23,17 @@ def keep_features(
     store: Store,
     extractor_id: str,
     keys: Sequence[str],
-    load: Callable[[str], Picture | None],
-    extract: Callable[[Iterator[Picture]], Features],
+    load: Callable[[str], Thing | None],
+    extract: Callable[[Iterator[Thing]], Features],
     what: str,
 ) -> None:
     """Compute the features that the store does not hold.
 
     Args:
-        extractor_id: network, weights and preparation: with the picture's hash, the key of a vector.
-        keys: sha256 of the pictures.
-        load: the picture of a key, None when it cannot be had; it is left out then.
-        extract: pictures -> (n, width) features.
+        extractor_id: network, weights and preparation: with the content's hash, the key of a vector.
+        keys: sha256 of the pictures or texts.
+        load: what a key stands for, None when it cannot be had; it is left out then.
+        extract: pictures or texts -> (n, width) features.
         what: label of the progress bar.
     """
     held = {
@@ -44,11 +45,11 @@ def keep_features(
     with progress(what, len(missing)) as advance:
         for start in range(0, len(missing), _CHUNK):
             chunk = missing[start : start + _CHUNK]
-            pictures = {key: picture for key in chunk if (picture := load(key)) is not None}
-            vectors = extract(iter(pictures.values())) if pictures else ()
+            found = {key: thing for key in chunk if (thing := load(key)) is not None}
+            vectors = extract(iter(found.values())) if found else ()
             rows = [
                 {"sha256": key, "extractor_id": extractor_id, "vector": vector.astype("<f4").tobytes()}
-                for key, vector in zip(pictures, vectors, strict=True)
+                for key, vector in zip(found, vectors, strict=True)
             ]
             store.write("features", rows)
             advance(len(chunk))

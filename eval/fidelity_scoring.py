@@ -1,42 +1,44 @@
-"""FID and KID of a setting's pictures against a catalog's, and when they may order rows."""
+"""Fidelity of settings' pictures to a catalog's, beside that of the catalog to itself; cached by content."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from datatools.console import messages
 from datatools.errors import InputError
 from eval.board import Score
 from eval.feature_store import Features, keep_features, load_features
 from eval.fidelity import (
-    FID_MIN_PICTURES,
+    Picture,
     extract_features,
     extractor_id,
-    frechet_distance,
-    kernel_distance,
     open_inception,
+    open_other_network,
+)
+from eval.fidelity_measures import (
+    FIDELITY_METRICS,
+    MEASURES_VERSION,
+    distance_score,
+    fidelity_scores,
+    unscored,
 )
 from eval.identity import identity
-from eval.inception import Inception
+from eval.measured import measured
 from eval.reading import find_picture
-from eval.reference import Reference, load_reference_picture, open_reference
+from eval.real_rows import RealPictures, real_features, write_real_row
+from eval.reference import load_reference_picture, open_reference
+from eval.score_options import OtherNetworkName
 from eval.store import Store
 
-__all__ = ["FIDELITY_METRICS", "KID_MIN_PICTURES", "score_fidelity", "unscored_fidelity"]
+__all__ = ["score_fidelity"]
 
-FIDELITY_METRICS = ("fid_clean", "kid")
-
-KID_MIN_PICTURES = 250
-"""KID is unbiased at any n; below this its standard error is as large as what settings differ by."""
+Scored = tuple[str, str, dict[str, Score]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,47 +50,149 @@ class _Pictures:
     size_px: int | None
     reference: str | None
 
+    @property
+    def why_not(self) -> str | None:
+        """Why they cannot be compared with anything."""
+        if self.reference is None:
+            return "no reference pictures: give --reference CATALOG"
+        return "no picture was made, or they differ in size" if self.size_px is None else None
 
-def score_fidelity(store: Store, setting_ids: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Score]]]:
-    """FID and KID: (setting, protocol id, scores) of each setting.
 
-    The protocol id covers network, preparation, reference pictures and their size.
+@dataclass(frozen=True, slots=True)
+class _Measurer:
+    """A network that turns pictures into features, and what is measured between two sets of them."""
+
+    id: str
+    extract: Callable[[Iterator[Picture]], Features]
+    measure: Callable[[Features, Features, int], dict[str, Score]]
+    what: str
+
+
+def score_fidelity(
+    store: Store, setting_ids: Sequence[str], others: Sequence[OtherNetworkName] = ()
+) -> Iterator[Scored]:
+    """(setting, protocol id, scores) of each setting, and of real pictures against real ones at each n.
+
+    The protocol id covers network, preparation, reference pictures, their size and the measures' version.
+
+    Args:
+        others: further networks over whose features the Fréchet distance is taken too.
     """
-    network: Inception | InputError
-    try:
-        network = open_inception()
-    except InputError as error:
-        network = error
     settings = {setting_id: _pictures(store, setting_id) for setting_id in setting_ids}
-    if isinstance(network, Inception):
-        _keep_features(store, network, settings.values())
+    yield from _score_all(store, settings, FIDELITY_METRICS, _open_inception)
+    for name in others:
+        yield from _score_all(store, settings, (f"fd_{name}",), partial(_open_other, name))
+
+
+def _score_all(
+    store: Store,
+    settings: Mapping[str, _Pictures],
+    metrics: tuple[str, ...],
+    open_measurer: Callable[[], _Measurer],
+) -> Iterator[Scored]:
+    compared = {key: pictures for key, pictures in settings.items() if pictures.why_not is None}
+    for setting_id, pictures in settings.items():
+        if pictures.why_not is not None:
+            yield setting_id, *_none(metrics, pictures.why_not, pictures.n_expected)
+    if compared:
+        yield from _score_compared(store, compared, metrics, open_measurer)
+
+
+def _score_compared(
+    store: Store,
+    settings: Mapping[str, _Pictures],
+    metrics: tuple[str, ...],
+    open_measurer: Callable[[], _Measurer],
+) -> Iterator[Scored]:
+    try:
+        measurer = open_measurer()
+    except InputError as error:
+        for setting_id, pictures in settings.items():
+            yield setting_id, *_none(metrics, _told(error), pictures.n_expected)
+        return
+    _keep_features(store, measurer, settings.values())
+    references: dict[tuple[str, int], _Reference] = {}
     for setting_id, pictures in settings.items():
         try:
-            yield setting_id, *_score_setting(store, network, pictures)
+            yield setting_id, *_score_setting(store, measurer, pictures, references)
         except InputError as error:
-            reason = f"{error.what}. {error.remedy or ''}".strip()
-            yield setting_id, *unscored_fidelity(reason, pictures.n_expected)
+            yield setting_id, *_none(metrics, _told(error), pictures.n_expected)
+    yield from _score_real(store, measurer, metrics, settings, references)
+
+
+def _open_inception() -> _Measurer:
+    network = open_inception()
+
+    def extract(pictures: Iterator[Picture]) -> Features:
+        return extract_features(pictures, "clean", network=network)
+
+    return _Measurer(extractor_id(network, "clean"), extract, fidelity_scores, "features (Inception)")
+
+
+def _open_other(name: OtherNetworkName) -> _Measurer:
+    network = open_other_network(name)
+
+    def measure(ours: Features, real: Features, n_expected: int) -> dict[str, Score]:
+        return {f"fd_{name}": distance_score(ours, real, n_expected)}
+
+    return _Measurer(network.id, network.extract, measure, f"features ({name})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Features of real pictures, what the protocol says of them, and the numbers of pictures compared."""
+
+    pictures: RealPictures
+    spec: Mapping[str, Any]
 
 
 def _score_setting(
-    store: Store, network: Inception | InputError, pictures: _Pictures
+    store: Store,
+    measurer: _Measurer,
+    pictures: _Pictures,
+    references: dict[tuple[str, int], _Reference],
 ) -> tuple[str, dict[str, Score]]:
-    if pictures.reference is None:
-        return unscored_fidelity("no reference pictures: give --reference CATALOG", pictures.n_expected)
-    if pictures.size_px is None:
-        return unscored_fidelity("no picture was made, or they differ in size", pictures.n_expected)
-    if isinstance(network, InputError):
-        raise network
-    ours = load_features(store, extractor_id(network, "clean"), pictures.keys)
-    catalog = open_reference(Path(json.loads(pictures.reference)["catalog"]))
-    real, spec = _reference_features(store, network, catalog, pictures.size_px)
-    return identity(spec), _scores(ours, real, pictures.n_expected)
+    key = str(pictures.reference), int(pictures.size_px or 0)
+    if key not in references:
+        references[key] = _load_reference(store, measurer, *key)
+    reference = references[key]
+    ours = load_features(store, measurer.id, pictures.keys)
+    content = identity([list(pictures.keys), len(ours), pictures.n_expected])
+    return measured(
+        store,
+        content,
+        reference.spec,
+        lambda: measurer.measure(ours, reference.pictures.features, pictures.n_expected),
+    )
 
 
-def unscored_fidelity(reason: str, n_expected: int) -> tuple[str, dict[str, Score]]:
-    """Scores without values, all for the same reason."""
-    missing = Score(None, n_expected=n_expected, reason=reason, ranked=False)
-    return identity({"unscored": reason}), dict.fromkeys(FIDELITY_METRICS, missing)
+def _score_real(
+    store: Store,
+    measurer: _Measurer,
+    metrics: tuple[str, ...],
+    settings: Mapping[str, _Pictures],
+    references: Mapping[tuple[str, int], _Reference],
+) -> Iterator[Scored]:
+    """The floor of every number of pictures that was compared: real ones against the other real ones."""
+    for (named, size_px), reference in references.items():
+        compared = [(key, p) for key, p in settings.items() if (p.reference, p.size_px) == (named, size_px)]
+        for n in sorted({len(pictures.keys) for _, pictures in compared}):
+            like = next(key for key, pictures in compared if len(pictures.keys) == n)
+            row = write_real_row(store, like, reference.pictures, n)
+            split = real_features(reference.pictures, n)
+            if split is None:
+                reason = f"{len(reference.pictures.features)} reference pictures; this row needs twice its n"
+                yield row, *_none(metrics, reason, n)
+            else:
+                yield row, *measured(store, row, reference.spec, partial(measurer.measure, *split, n))
+
+
+def _none(metrics: tuple[str, ...], reason: str, n_expected: int) -> tuple[str, dict[str, Score]]:
+    return identity({"unscored": reason}), unscored(metrics, reason, n_expected)
+
+
+def _told(error: InputError) -> str:
+    return f"{error.what}. {error.remedy or ''}".strip()
 
 
 def _pictures(store: Store, setting_id: str) -> _Pictures:
@@ -104,62 +208,26 @@ def _pictures(store: Store, setting_id: str) -> _Pictures:
     return _Pictures([row[0] for row in done], len(rows), size_px, reference)
 
 
-def _keep_features(store: Store, network: Inception, settings: Iterable[_Pictures]) -> None:
+def _keep_features(store: Store, measurer: _Measurer, settings: Iterable[_Pictures]) -> None:
     """Features of every picture that will be compared, all settings under one bar."""
-    compared = [s.keys for s in settings if s.reference is not None and s.size_px is not None]
-    keep_features(
-        store,
-        extractor_id(network, "clean"),
-        list(chain.from_iterable(compared)),
-        partial(find_picture, store),
-        partial(_extract, network),
-        "features (Inception)",
-    )
+    keys = list(chain.from_iterable(pictures.keys for pictures in settings))
+    keep_features(store, measurer.id, keys, partial(find_picture, store), measurer.extract, measurer.what)
 
 
-def _reference_features(
-    store: Store, network: Inception, reference: Reference, size_px: int
-) -> tuple[Features, Mapping[str, Any]]:
+def _load_reference(store: Store, measurer: _Measurer, named: str, size_px: int) -> _Reference:
+    reference = open_reference(Path(json.loads(named)["catalog"]))
     # The same pictures at another size are other pictures: the size is part of the key.
-    extractor = f"{extractor_id(network, 'clean')}/fit-{size_px}"
+    extractor = f"{measurer.id}/fit-{size_px}"
     uris = dict(reference.pictures)
-    keep_features(
-        store,
-        extractor,
-        list(uris),
-        lambda sha256: load_reference_picture(uris[sha256], size_px, reference.limits),
-        partial(_extract, network),
-        "features of the reference",
-    )
+
+    def load(sha256: str) -> Picture | None:
+        return load_reference_picture(uris[sha256], size_px, reference.limits)
+
+    keep_features(store, extractor, list(uris), load, measurer.extract, f"{measurer.what} of the reference")
     real = load_features(store, extractor, list(uris))
     if len(real) < len(uris):
         messages.print(f"{len(uris) - len(real)} reference pictures are gone and left out")
-    return real, {"extractor": extractor, "reference": reference.digest, "n_reference": len(real)}
-
-
-def _extract(network: Inception, pictures: Iterator[npt.NDArray[np.uint8]]) -> Features:
-    return extract_features(pictures, "clean", network=network)
-
-
-def _scores(ours: Features, real: Features, n_expected: int) -> dict[str, Score]:
-    n, n_real = len(ours), len(real)
-    if min(n, n_real) < 2:
-        return unscored_fidelity(f"{n} pictures against {n_real}: at least 2 are needed", n_expected)[1]
-    kid = kernel_distance(ours, real)
-    mean, spread = 1000 * kid.mean, 1.96 * 1000 * kid.standard_error
-    return {
-        "fid_clean": _with_n(
-            Score(frechet_distance(ours, real), n=n, n_expected=n_expected), n_real, FID_MIN_PICTURES
-        ),
-        "kid": _with_n(Score(mean, mean - spread, mean + spread, n, n_expected), n_real, KID_MIN_PICTURES),
-    }
-
-
-def _with_n(score: Score, n_real: int, n_needed: int) -> Score:
-    """Shown, but not ranked, where too few pictures make the value mostly bias or mostly noise."""
-    reason = None
-    if min(score.n, n_real) < n_needed:
-        reason = f"n = {score.n} against {n_real} pictures; orders rows from {n_needed} on both sides"
-    elif score.n < score.n_expected:
-        reason = f"{score.n_expected - score.n} of {score.n_expected} pictures are missing"
-    return Score(score.value, score.low, score.high, score.n, score.n_expected, reason, reason is None)
+    spec = {"extractor": extractor, "reference": reference.digest, "n_reference": len(real)}
+    return _Reference(
+        RealPictures(real, reference.digest, size_px, named), spec | {"measures": MEASURES_VERSION}
+    )

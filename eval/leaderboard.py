@@ -17,7 +17,9 @@ from eval.board_samples import load_samples
 from eval.counts import count_pictures, load_counts
 from eval.metrics import OTHER_METRICS, all_metrics
 from eval.panels import confusions, em_by_length
+from eval.picture_columns import load_floors, lock_columns, measure_specs, picture_protocols
 from eval.ranked_rows import rank_rows
+from eval.real_rows import REAL
 from eval.store import Store
 
 __all__ = ["load_board"]
@@ -31,7 +33,8 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     """
     settings = store.rows(
         """SELECT setting_id, label, spec, suite_id FROM settings
-           WHERE spec->>'$.generator' <> 'typeset' ORDER BY position"""
+           WHERE spec->>'$.generator' NOT IN ('typeset', ?) ORDER BY position""",
+        [REAL],
     )
     protocols = {row[0]: json.loads(row[1]) for row in store.rows("SELECT protocol_id, spec FROM protocols")}
     ids = [setting_id for setting_id, *_ in settings]
@@ -42,10 +45,12 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
         for setting_id, frame in all_counts.groupby("setting_id", sort=False)
     }
     calibrations = load_calibrations(store, sorted(protocols))
-    rows = _rows(store, settings, frames)
+    scores = _scores(store)
+    rows = _rows(store, settings, frames, scores)
     _tell_unscored(settings, rows)
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
+    ordered = lock_columns(ordered, picture_protocols(store))
     main = ordered[0].protocol_id if ordered else None
     main_counts = counts.get(main or "", pd.DataFrame())
     ceiling = ceiling_counts(ordered[0], calibrations) if ordered else pd.DataFrame()
@@ -54,6 +59,7 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
         samples=load_samples(store, main, protocols.get(main or "", {}), max_pictures) if main else [],
         metrics=_metrics(ordered),
         provenance=_provenance(store, protocols),
+        floors=load_floors(store, ordered),
         suite=", ".join(sorted({suite_id for *_, suite_id in settings})),
         counts=asdict(count_pictures(store, ids, main or "")),
         em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
@@ -63,9 +69,11 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
 
 
 def _rows(
-    store: Store, settings: Sequence[tuple[Any, ...]], frames: Mapping[tuple[str, str], pd.DataFrame]
+    store: Store,
+    settings: Sequence[tuple[Any, ...]],
+    frames: Mapping[tuple[str, str], pd.DataFrame],
+    scores: Mapping[tuple[str, str], dict[str, Score]],
 ) -> list[BoardRow]:
-    scores = _scores(store)
     costs = {
         row[0]: row[1:]
         for row in store.rows(
@@ -132,6 +140,7 @@ def _provenance(store: Store, protocols: Mapping[str, Any]) -> dict[str, Any]:
             for reader_id, name, version, digest, settings in readers
         },
         "suites": dict(suites),
+        "measures": measure_specs(store),
         "runs": [
             {"run_id": run_id, "started_at": started_at.isoformat()} | json.loads(provenance)
             for run_id, started_at, provenance in runs

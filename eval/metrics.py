@@ -17,8 +17,10 @@ import pandas as pd
 from eval.board import MetricInfo
 
 __all__ = [
+    "FIDELITY_INFOS",
     "HEADLINE",
     "OTHER_METRICS",
+    "PICTURE_METRICS",
     "PROMPT_METRICS",
     "SHARE",
     "TEXT_METRICS",
@@ -252,6 +254,81 @@ PROMPT_METRICS: tuple[MetricInfo, ...] = (
 )
 """Text metrics over prompts (`eval.prompt_scores`), under the same protocol."""
 
+FIDELITY_INFOS: tuple[MetricInfo, ...] = (
+    MetricInfo(
+        "fid_clean",
+        "FID",
+        False,
+        "",
+        "Fréchet distance to the reference pictures, clean-fid preparation.",
+        "Heusel 2017",
+    ),
+    MetricInfo(
+        "fid_inf", "FID∞", False, "", "FID with endless pictures, from its fall with 1/n.", "Chong 2020"
+    ),
+    MetricInfo("fid_inf_r2", "FID∞ fit", True, "", "R² of the line that FID∞ is the end of.", "Chong 2020"),
+    MetricInfo(
+        "kid", "KID", False, "x1000", "Unbiased kernel distance to the reference pictures.", "Binkowski 2018"
+    ),
+    _info("precision", "precision", "up", "Pictures within the real manifold, k = 5.", "Kynkäänniemi 2019"),
+    _info("recall", "recall", "up", "Real pictures within the manifold of ours, k = 5.", "Kynkäänniemi 2019"),
+    MetricInfo(
+        "density", "density", True, "", "Real neighbourhoods a picture lies in, over k.", "Naeem 2020"
+    ),
+    _info("coverage", "coverage", "up", "Real neighbourhoods that hold a picture of ours.", "Naeem 2020"),
+    MetricInfo(
+        "nn_distance",
+        "nearest real",
+        True,
+        "",
+        "Median distance to the nearest reference picture, in that of reference pictures among themselves. "
+        "Near 0: copies.",
+        _OURS,
+    ),
+    _info(
+        "copy_rate",
+        "copies",
+        "down",
+        "Pictures nearer to a reference picture than 99 in 100 of those are to any other.",
+        _OURS,
+    ),
+    MetricInfo(
+        "fd_efficientnet",
+        "FD EfficientNet",
+        False,
+        "",
+        "Fréchet distance over features of EfficientNet-Lite0 (ImageNet).",
+        "as FID",
+    ),
+    MetricInfo(
+        "fd_dinov2",
+        "FD DINOv2",
+        False,
+        "",
+        "Fréchet distance over features of DINOv2 ViT-B/14.",
+        "Stein 2023",
+    ),
+)
+"""Fidelity to the reference pictures: the rows of real pictures have these and no others."""
+
+PICTURE_METRICS: tuple[MetricInfo, ...] = (
+    *FIDELITY_INFOS,
+    MetricInfo(
+        "clip_desc", "CLIP", True, "x100", "Agreement of picture and description.", "Hessel 2021, without 2.5"
+    ),
+    MetricInfo("clip_text", "CLIP text", True, "x100", 'Agreement with the words: the text "…".', "as CLIP"),
+    MetricInfo("clip_full", "CLIP full", True, "x100", "Agreement with description and words.", "as CLIP"),
+    MetricInfo(
+        "clip_floor",
+        "CLIP chance",
+        False,
+        "x100",
+        "Mean agreement with descriptions of other pictures.",
+        "as CLIP",
+    ),
+)
+"""Metrics that follow from pictures and prompts, whatever reads them."""
+
 OTHER_METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "em_rel", "EM / ceiling", True, SHARE, "EM over what the reader reads of typeset text.", _OURS
@@ -267,30 +344,7 @@ OTHER_METRICS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "em_certified", "EM certified", True, SHARE, "EM on texts that the reader reads when typeset.", _OURS
     ),
-    MetricInfo(
-        "fid_clean",
-        "FID",
-        False,
-        "",
-        "Fréchet distance to the reference pictures, clean-fid preparation.",
-        "Heusel 2017",
-    ),
-    MetricInfo(
-        "kid", "KID", False, "x1000", "Unbiased kernel distance to the reference pictures.", "Binkowski 2018"
-    ),
-    MetricInfo(
-        "clip_desc", "CLIP", True, "x100", "Agreement of picture and description.", "Hessel 2021, without 2.5"
-    ),
-    MetricInfo("clip_text", "CLIP text", True, "x100", 'Agreement with the words: the text "…".', "as CLIP"),
-    MetricInfo("clip_full", "CLIP full", True, "x100", "Agreement with description and words.", "as CLIP"),
-    MetricInfo(
-        "clip_floor",
-        "CLIP chance",
-        False,
-        "x100",
-        "Mean agreement with descriptions of other pictures.",
-        "as CLIP",
-    ),
+    *PICTURE_METRICS,
 )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from datatools.errors import InputError, suggest
 from eval.normalise import Normaliser
 
-__all__ = ["ScoreOptions"]
+__all__ = ["OtherNetworkName", "ScoreOptions", "other_networks"]
+
+OtherNetworkName = Literal["efficientnet", "dinov2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +22,19 @@ class ScoreOptions:
     min_confidence: float = 0.5
     clip: tuple[str, str] | None = None
     """Architecture and weights of the scoring CLIP; None: agreement is not scored."""
+    other_networks: tuple[OtherNetworkName, ...] = ()
+    """Networks beside Inception over whose features the Fréchet distance is taken."""
+
+
+def other_networks(names: Sequence[str]) -> tuple[OtherNetworkName, ...]:
+    """Networks by their names, each once.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    known: tuple[OtherNetworkName, ...] = get_args(OtherNetworkName)
+    for name in names:
+        if name not in known:
+            remedy = suggest(name, known) or f"Networks: {', '.join(known)}."
+            raise InputError(f"no network '{name}' to take a distance over", remedy)
+    return tuple(network for network in known if network in names)

@@ -27,7 +27,7 @@ def read_and_score(
     reader_id = read_pictures(store, engine, setting_ids)
     protocol = Protocol(reader_id, options.min_confidence, options.normaliser)
     score_again(store, setting_ids, protocol)
-    for setting_id, protocol_id, scores in score_fidelity(store, setting_ids):
+    for setting_id, protocol_id, scores in score_fidelity(store, setting_ids, options.other_networks):
         replace_scores(store, setting_id, protocol_id, scores)
     for setting_id, protocol_id, scores in score_clip(store, setting_ids, options.clip):
         replace_scores(store, setting_id, protocol_id, scores)

@@ -23,7 +23,7 @@ from PIL import Image
 from datatools.atomic import write_bytes_atomic
 from datatools.errors import InputError
 from eval.places import make_folder_of
-from eval.store_schema import SCHEMA_VERSION, TABLES
+from eval.store_schema import ADDED_TABLES, SCHEMA_VERSION, TABLES
 
 __all__ = ["Store", "open_store"]
 
@@ -163,7 +163,7 @@ def _prepare(path: Path, connection: duckdb.DuckDBPyConnection, mode: str) -> No
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if mode == "write" and not tables:  # new, or killed before its first commit
         connection.execute("BEGIN")
-        connection.execute(TABLES)
+        connection.execute(TABLES + ADDED_TABLES)
         connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
         connection.execute("COMMIT")
         return
@@ -175,6 +175,8 @@ def _prepare(path: Path, connection: duckdb.DuckDBPyConnection, mode: str) -> No
             f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}",
             "Open it with the version that wrote it, or give a new --store.",
         )
+    if mode != "read":
+        connection.execute(ADDED_TABLES)
 
 
 def _explain(path: Path, message: str) -> tuple[str, str]:

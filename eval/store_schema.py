@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA_VERSION", "TABLES"]
+__all__ = ["ADDED_TABLES", "SCHEMA_VERSION", "TABLES"]
 
 SCHEMA_VERSION = 1
 
@@ -70,5 +70,14 @@ CREATE TABLE scores (
     setting_id VARCHAR, metric VARCHAR, protocol_id VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE,
     n INTEGER NOT NULL, n_expected INTEGER NOT NULL, reason VARCHAR, ranked BOOLEAN NOT NULL,
     PRIMARY KEY (setting_id, metric, protocol_id)
+);
+"""
+
+# Tables that stores of this version may lack; they are made when such a store is next written to.
+ADDED_TABLES = """
+-- Scores of one set of pictures under one protocol (`spec`): distances are computed once per content.
+CREATE TABLE IF NOT EXISTS measured (
+    content_id VARCHAR, protocol_id VARCHAR, spec JSON NOT NULL, scores JSON NOT NULL,
+    PRIMARY KEY (content_id, protocol_id)
 );
 """

@@ -8,28 +8,42 @@ from eval.fidelity.distances import (
     frechet_distance,
     kernel_distance,
 )
-from eval.fidelity.features import Mode, extract_features, extractor_id
+from eval.fidelity.features import Mode, Picture, extract_features, extractor_id
 from eval.fidelity.folders import fid, kid
 from eval.fidelity.infinity import FidInfinity, fid_infinity
-from eval.fidelity.neighbours import Nearest, PrecisionRecall, hold_out, nearest, precision_recall
+from eval.fidelity.neighbours import (
+    Copies,
+    Nearest,
+    PrecisionRecall,
+    find_copies,
+    hold_out,
+    nearest,
+    precision_recall,
+)
+from eval.fidelity.other_networks import OtherNetwork, open_other_network
 from eval.inception_weights import open_inception
 
 __all__ = [
     "FID_MIN_PICTURES",
+    "Copies",
     "FidInfinity",
     "KernelDistance",
     "Mode",
     "Nearest",
+    "OtherNetwork",
+    "Picture",
     "PrecisionRecall",
     "extract_features",
     "extractor_id",
     "fid",
     "fid_infinity",
+    "find_copies",
     "frechet_distance",
     "hold_out",
     "kernel_distance",
     "kid",
     "nearest",
     "open_inception",
+    "open_other_network",
     "precision_recall",
 ]

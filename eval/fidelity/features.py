@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from datatools.console import Advance
@@ -18,7 +18,16 @@ from eval.ahead import ahead
 from eval.inception import FEATURE_WIDTH, INPUT_SIZE_PX, Inception
 from eval.inception_weights import open_inception
 
-__all__ = ["Features", "Mode", "Picture", "extract_features", "extractor_id", "features_of", "prepare"]
+__all__ = [
+    "Features",
+    "Mode",
+    "Picture",
+    "extract_features",
+    "extractor_id",
+    "features_of",
+    "prepare",
+    "resize_clean",
+]
 
 Mode = Literal["clean", "tf"]
 """How a picture comes to 299 px: clean-fid's antialiased resize, or the TensorFlow graph's own."""
@@ -71,7 +80,7 @@ def features_of(
     load: Callable[[Source], Tensor],
     progress: Advance | None = None,
     *,
-    network: Inception | None = None,
+    network: nn.Module | None = None,
     batch_size: int | None = None,
 ) -> Features:
     """`extract_features` of anything that `load` turns into a prepared picture, in threads, ahead of use.
@@ -79,6 +88,7 @@ def features_of(
     Args:
         sources: what to load, e.g. paths.
         load: source -> (299, 299, 3) float32 in 0..255, as `prepare` returns it; runs in a thread.
+        network: (B, 3, 299, 299) -> (B, width); another one than Inception may take another size.
     """
     network = network or open_inception()
     device = next(network.parameters()).device
@@ -98,12 +108,12 @@ def prepare(picture: Picture, mode: Mode) -> Tensor:
     """One picture at the network's size: (H, W, 3) uint8 -> (299, 299, 3) float32 in 0..255, not rounded."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise ValueError(f"a picture is (H, W, 3) uint8, not {picture.shape} {picture.dtype}")
-    return _resize_clean(picture) if mode == "clean" else _resize_tensorflow(picture)
+    return resize_clean(picture) if mode == "clean" else _resize_tensorflow(picture)
 
 
-def _resize_clean(picture: Picture) -> Tensor:
+def resize_clean(picture: Picture, size_px: int = INPUT_SIZE_PX) -> Tensor:
     """Pillow's antialiased bicubic on each channel as floats, clipped (clean-fid, Parmar et al. 2022)."""
-    size = (INPUT_SIZE_PX, INPUT_SIZE_PX)
+    size = (size_px, size_px)
     channels = [Image.fromarray(channel) for channel in picture.transpose(2, 0, 1).astype(np.float32)]
     resized = [np.asarray(channel.resize(size, Image.Resampling.BICUBIC)) for channel in channels]
     return torch.from_numpy(np.stack(resized, axis=-1).clip(0, 255))

@@ -19,6 +19,7 @@ __all__ = ["fid", "folder_features", "kid", "picture_files"]
 
 SUFFIXES = frozenset({".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp"})
+DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
@@ -95,6 +96,10 @@ def _read(path: Path) -> Picture:
     """(H, W, 3) uint8 by Pillow's own conversion: both libraries ignore orientation and drop alpha."""
     try:
         with Image.open(path, formats=FORMATS) as picture:
+            if picture.mode in DEEP_MODES:
+                # Pillow cuts such values at 255, and so do both libraries: nearly every pixel would be white.
+                what = f"{path} holds more than 8 bits a channel (Pillow's mode {picture.mode})"
+                raise InputError(what, "Save it as an 8-bit PNG first.")
             return np.asarray(picture.convert("RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}", "Remove or replace it.") from error

@@ -33,8 +33,9 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_{}
 def export_board(
     board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo], file_format: Format
 ) -> bytes:
-    """The chosen rows and metrics in a format. The same board gives the same bytes."""
-    return FORMATS[file_format](board, rows, metrics)
+    """The chosen rows and metrics in a format, rows of real pictures last. The same board, the same bytes."""
+    shown = rows if file_format == "json" else [*rows, *board.floors]
+    return FORMATS[file_format](board, shown, metrics)
 
 
 def _csv(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
@@ -54,6 +55,7 @@ def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo])
         "counts": board.counts,
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [asdict(row) for row in rows],
+        "floors": [asdict(row) for row in board.floors],
         "provenance": board.provenance,
     }
     return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Plots of a board as SVG and PNG files, for papers: the trade-off, EM by length, the sampler grid."""
+"""Plots of a board as SVG and PNG files, for papers: trade-off, lengths, sampler grid, checkpoints."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ MAX_LINES = 4
 
 
 def write_figures(board: Board, folder: Path, formats: Sequence[FigureFormat] = ("svg", "png")) -> list[Path]:
-    """Write `tradeoff`, `lengths` and `grid` in each format; what the board has no numbers for is left out.
+    """Write `tradeoff`, `lengths`, `grid` and `checkpoints` in each format.
 
-    The same board gives the same SVG bytes. PNG files have 300 dots an inch.
+    What the board has no numbers for is left out. The same board gives the same bytes under the same version
+    of matplotlib. PNG files have 300 dots an inch.
 
     Returns:
         The files that were written.
@@ -53,7 +54,12 @@ def write_figures(board: Board, folder: Path, formats: Sequence[FigureFormat] = 
     except ImportError as error:
         raise InputError("plots need matplotlib", "Install it: pip install 'txtdiff[plots]'.") from error
     with matplotlib.rc_context(STYLE):
-        figures = {"tradeoff": _tradeoff(board), "lengths": _lengths(board), "grid": _grid(board)}
+        figures = {
+            "tradeoff": _tradeoff(board),
+            "lengths": _lengths(board),
+            "grid": _grid(board),
+            "checkpoints": _checkpoints(board),
+        }
         return [
             _write(figure, folder / f"{name}.{suffix}", suffix)
             for name, figure in figures.items()
@@ -167,11 +173,46 @@ def _panel(axes: Axes, title: str, grid: Mapping[tuple[Any, Any], float]) -> Non
     axes.imshow(values, origin="lower", cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for (step, guidance), em in grid.items():
         at = steps.index(step), guidances.index(guidance)
-        axes.text(*at, f"{em:.0f}", ha="center", va="center", color="white" if em < 60 else "black")
+        axes.text(*at, f"{em:.0f}", ha="center", va="center", color="white" if em < 45 else "black")
     axes.set(title=title, xlabel="steps")
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
     axes.set_yticks(range(len(guidances)), [f"{guidance:g}" for guidance in guidances])
     axes.grid(visible=False)
+
+
+def _checkpoints(board: Board) -> Figure | None:
+    """EM over the pictures that a checkpoint was trained on, a curve for each way to sample."""
+    curves: dict[str, list[BoardRow]] = {}
+    for row in _main_rows(board):
+        if _images(row) is not None and _em(row) is not None:
+            curves.setdefault(_way_to_sample(row), []).append(row)
+    several = {name: rows for name, rows in curves.items() if len({_images(row) for row in rows}) > 1}
+    if not several:
+        return None
+    figure, axes = _new("thousand pictures trained on", "EM, %")
+    for i, (name, rows) in enumerate(list(several.items())[: len(COLOURS)]):
+        ordered = sorted(rows, key=lambda row: _images(row) or 0)
+        x, y = [(_images(row) or 0) / 1000 for row in ordered], [100 * (_em(row) or 0.0) for row in ordered]
+        look: dict[str, Any] = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 3, "linewidth": 1.1}
+        axes.errorbar(x, y, yerr=_errors(ordered), label=name, elinewidth=0.6, capsize=1.5, **look)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=6)
+    return figure
+
+
+def _images(row: BoardRow) -> int | None:
+    found = row.spec.get("images")
+    return found if isinstance(found, int) else None
+
+
+def _way_to_sample(row: BoardRow) -> str:
+    """Sampler, steps, guidance and weights: what stays the same along a curve."""
+    spec = row.spec
+    guidance = spec.get("guidance_txt")
+    told = [f"{spec.get('sampler', 'other')}:{spec.get('n_steps', '?')}"]
+    told += [f"s={guidance:g}"] if isinstance(guidance, (int, float)) else []
+    told += [str(spec["weights"])] if spec.get("weights") not in (None, "averaged") else []
+    return " ".join(told)
 
 
 def _main_rows(board: Board) -> list[BoardRow]:

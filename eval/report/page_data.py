@@ -25,6 +25,7 @@ def page_data(board: Board) -> dict[str, Any]:
         "counts": board.counts,
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [_row(row, names) for row in board.rows],
+        "floors": [_row(row, names) for row in board.floors],
         "prompts": prompts,
         "samples": _samples(board.samples, by_setting, prompt_of),
         "lengths": {

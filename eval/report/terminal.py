@@ -19,7 +19,7 @@ __all__ = ["format_score", "print_board"]
 def print_board(
     board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo], console: Console
 ) -> None:
-    """Print the chosen rows and metrics as one table, then the notes that its marks stand for."""
+    """Print the chosen rows and metrics as one table, real pictures below, then the notes to its marks."""
     table = Table(box=box.SIMPLE_HEAD, title=f"leaderboard · {plain(board.suite)}", title_justify="left")
     for head in ("rank", "tie"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -34,6 +34,10 @@ def print_board(
         if starts_group:
             table.add_section()
         table.add_row(*_cells(row, metrics, notes))
+    if board.floors:
+        table.add_section()
+    for row in board.floors:
+        table.add_row(*_floor_cells(row, metrics))
     console.print(table)
     for reason, mark in notes.items():
         console.print(escape(plain(f"{mark} {reason}")), soft_wrap=True, style="dim")
@@ -66,6 +70,16 @@ def _cells(row: BoardRow, metrics: Sequence[MetricInfo], notes: dict[str, str]) 
         cells.append(escape(format_score(score, metric)) + (f" {mark}" if mark else ""))
     cells.append("" if row.seconds_per_picture is None else f"{row.seconds_per_picture:.3g}")
     return cells
+
+
+def _floor_cells(row: BoardRow, metrics: Sequence[MetricInfo]) -> list[str]:
+    """A row of real pictures: no rank, blank where real pictures have no such number."""
+    scores = [row.scores.get(metric.id) for metric in metrics]
+    numbers = [
+        "" if score is None else escape(format_score(score, metric))
+        for score, metric in zip(scores, metrics, strict=True)
+    ]
+    return ["", "", escape(plain(row.label)), str(row.n_pictures[0]), *numbers, ""]
 
 
 def _mark(number: int) -> str:

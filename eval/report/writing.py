@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from eval.board import Board, BoardRow, MetricInfo
 from eval.leaderboard import load_board
 from eval.places import make_folder_of
 from eval.report.exports import export_board
+from eval.report.figures import write_figures
 from eval.report.page import render_page
 from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
 from eval.report.terminal import print_board
@@ -35,6 +36,7 @@ class ReportOptions:
     """What to show of a board, and how."""
 
     html: Path | None = None
+    plots: Path | None = None
     sort: str | None = None
     conditions: Sequence[str] = ()
     metrics: Sequence[str] | None = None
@@ -58,13 +60,18 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
         board = load_board(store)
     if not board.rows:
         raise InputError(f"{store_path} holds no scores yet", "txtdiff-eval run or score makes them.")
-    for path in filter(None, (options.html, options.out)):
+    plots = None if options.plots is None else options.plots / "tradeoff.svg"
+    for path in filter(None, (options.html, options.out, plots)):
         make_folder_of(path)
     rows = select_rows(board, conditions, options.sort)
     _show(board, rows, choose_metrics(board, options.metrics), options)
     if options.html is not None:
         write_text_atomic(options.html, render_page(board))
         messages.print(f"the page is {options.html}", markup=False)
+    if options.plots is not None:
+        files = write_figures(replace(board, rows=rows), options.plots)
+        names = ", ".join(sorted({file.stem for file in files})) or "none: there are no numbers to draw"
+        messages.print(plain(f"plots in {options.plots}: {names}"), markup=False)
     wrong = failing_rows(board, rows, gates)
     for line in wrong:
         messages.print(f"gate: {plain(line)}", markup=False, soft_wrap=True)

@@ -63,6 +63,7 @@ def make_board(n_settings: int = 18, n_prompts: int = 24, size_px: int = 64) -> 
             row.setting_id: [("o", "0", 9), ("l", "i", 6), ("", "s", 4), ("m", "", 3)] for row in ranked
         }
         | {"ceiling": [("l", "i", 2), ("o", "0", 1)]},
+        floors=[_floor(n_prompts)],
         pair_p={(ranked[0].setting_id, ranked[i].setting_id): 0.5 / i**2 for i in range(1, n_settings)},
     )
 
@@ -105,6 +106,16 @@ def _row(i: int, sampler: str, steps: int, guidance: float, samples: list[BoardS
         n_evaluations=float(steps * (1 if guidance == 1 else 2)),
         n_pictures=(n, n),
     )
+
+
+def _floor(n: int) -> BoardRow:
+    """Real pictures against real ones at the rows' n."""
+    few = f"n = {n} against 276 pictures; orders rows from 2048 on both sides"
+    fid = Score(41.5, n=n, n_expected=n, reason=few, ranked=False)
+    kid = Score(0.1, -1.2, 1.4, n, n, few, ranked=False)
+    spec = {"generator": "real", "reference": "ab12", "size_px": 64, "n": n}
+    scores = {"fid_clean": fid, "kid": kid}
+    return BoardRow("f100", f"real pictures, n = {n}", spec, scores, None, "", "q1", n_pictures=(n, n))
 
 
 def _sample(

@@ -112,6 +112,89 @@ def test_tf_is_torch_fidelity(folders: tuple[Path, Path], inception: Inception, 
     assert ours.mean == pytest.approx(theirs["kernel_inception_distance_mean"], abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def odd_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two folders with one file of every kind: odd sizes, grey, alpha, palettes, JPEG, CMYK, orientation."""
+    root = tmp_path_factory.mktemp("odd")
+    for seed, name in enumerate(("a", "b")):
+        (root / name).mkdir()
+        for i, (mode, suffix, options) in enumerate(ODD_FILES):
+            random = np.random.default_rng([seed, i])
+            coarse = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+            size = int(random.integers(3, 400)), int(random.integers(3, 400))
+            picture = coarse.resize(size, Image.Resampling.BICUBIC)
+            if "A" in mode:
+                picture.putalpha(Image.fromarray(random.integers(0, 256, size[::-1], dtype=np.uint8)))
+            picture.convert(mode).save(root / name / f"{i:02}{suffix}", **options)
+    return root / "a", root / "b"
+
+
+def orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+ODD_FILES: list[tuple[str, str, dict[str, object]]] = [
+    ("RGB", ".png", {}),
+    ("L", ".png", {}),
+    ("LA", ".png", {}),
+    ("RGBA", ".png", {}),
+    ("P", ".png", {}),
+    ("P", ".PNG", {"transparency": 3}),
+    ("1", ".png", {}),
+    ("RGB", ".jpg", {"quality": 60}),
+    ("RGB", ".jpeg", {"exif": orientation(6)}),
+    ("L", ".jpg", {}),
+    ("CMYK", ".jpg", {}),
+    ("RGB", ".bmp", {}),
+    ("RGBA", ".webp", {}),
+    ("RGB", ".tif", {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_files_of_every_kind_are_read_as_both_libraries_read_them(
+    odd_folders: tuple[Path, Path], inception: Inception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch_fidelity
+    from cleanfid import fid as cleanfid
+
+    network = clean_fid_network()
+    theirs = [
+        cleanfid.get_folder_features(
+            str(folder), network, num_workers=0, device="cpu", mode="clean", verbose=False
+        )
+        for folder in odd_folders
+    ]
+    assert fidelity.frechet_distance(*theirs) == pytest.approx(
+        fidelity.fid(*odd_folders, network=inception), abs=1e-4
+    )
+    found = torch_fidelity.calculate_metrics(
+        input1=str(odd_folders[0]),
+        input2=str(odd_folders[1]),
+        fid=True,
+        cuda=False,
+        batch_size=1,
+        verbose=False,
+        samples_find_ext="png,PNG,jpg,jpeg,bmp,webp,tif",
+        feature_extractor_weights_path=str(torch_fidelity_weights(tmp_path / "weights.pth")),
+    )
+    ours = fidelity.fid(*odd_folders, mode="tf", network=inception)
+    assert ours == pytest.approx(found["frechet_inception_distance"], abs=1e-3)
+
+
+def test_more_than_eight_bits_are_refused_with_the_reason(
+    odd_folders: tuple[Path, Path], inception: Inception, tmp_path: Path
+) -> None:
+    for i in range(2):
+        Image.fromarray(np.full((9, 9), 40_000, np.uint16)).save(tmp_path / f"{i}.png")
+    with pytest.raises(InputError, match="more than 8 bits a channel") as caught:
+        fidelity.fid(tmp_path, odd_folders[0], network=inception)
+    assert "8-bit PNG" in str(caught.value.remedy)
+
+
 def read_folder(folder: Path) -> list[np.ndarray]:
     return [np.asarray(Image.open(path)) for path in sorted(folder.iterdir())]
 

@@ -111,6 +111,18 @@ def test_coverage_ties_and_rank_intervals_are_shown(opened: Browser, board: Boar
     assert opened.run("document.querySelectorAll('table.board .whisker .span').length") > len(board.rows)
 
 
+def test_real_pictures_stand_below_the_rows_whatever_their_order(opened: Browser, board: Board) -> None:
+    [floor] = board.floors
+    for act in ("th[data-column=cer] button", "th[data-column=fid_clean] button"):
+        opened.click(act)
+        assert texts(opened, "table.board tfoot .name") == [floor.label]
+        assert floor.label not in labels(opened)
+    assert texts(opened, 'table.board tfoot td[data-label="FID"] .value') == ["41.5"]
+    assert texts(opened, 'table.board tfoot td[data-label="KID"] .value') == ["0.10"]
+    assert texts(opened, 'table.board tfoot td[data-label="EM"] .value') == []
+    assert_quiet(opened)
+
+
 def test_typing_filters_rows_and_the_address_keeps_it(opened: Browser, page: Path) -> None:
     opened.key("/")
     opened.type("plms s=3")

@@ -18,16 +18,21 @@ from eval.report.figures import frontier, write_figures
 @pytest.fixture(scope="module")
 def board() -> Board:
     made = make_board(n_prompts=12)
-    flat = [replace(row, spec={**row.spec["stages"][0], "base": "ab"}) for row in made.rows]
+    flat = [
+        replace(row, spec={**row.spec["stages"][0], "images": 1000 * (i + 1), "n_steps": 20 + i % 2})
+        for i, row in enumerate(made.rows)
+    ]
     return replace(made, rows=flat)
 
 
-def test_every_plot_comes_as_svg_and_png_and_svg_bytes_repeat(board: Board, tmp_path: Path) -> None:
+def test_every_plot_comes_as_svg_and_png_and_bytes_repeat(board: Board, tmp_path: Path) -> None:
     files = write_figures(board, tmp_path / "first")
     assert [f.name for f in files] == [
-        f"{name}.{suffix}" for name in ("tradeoff", "lengths", "grid") for suffix in ("svg", "png")
+        f"{name}.{suffix}"
+        for name in ("tradeoff", "lengths", "grid", "checkpoints")
+        for suffix in ("svg", "png")
     ]
-    for file in write_figures(board, tmp_path / "second", ["svg"]):
+    for file in write_figures(board, tmp_path / "second"):
         assert file.read_bytes() == (tmp_path / "first" / file.name).read_bytes()
     with Image.open(tmp_path / "first" / "tradeoff.png") as picture:
         assert min(picture.size) > 600
@@ -36,7 +41,7 @@ def test_every_plot_comes_as_svg_and_png_and_svg_bytes_repeat(board: Board, tmp_
 def test_a_label_is_text_and_no_formula(board: Board, tmp_path: Path) -> None:
     spiteful = replace(board.rows[0], label="$\\frac{1$ <b>", spec=board.rows[0].spec | {"sampler": "$x^$"})
     files = write_figures(replace(board, rows=[spiteful, *board.rows[1:]]), tmp_path, ["svg"])
-    assert len(files) == 3
+    assert len(files) == 4
 
 
 def test_what_has_no_numbers_is_left_out(board: Board, tmp_path: Path) -> None:

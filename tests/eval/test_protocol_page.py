@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import get_args
 
 from datatools.ocr.enlarge import EnlargeSettings
 from eval.fidelity import FID_MIN_PICTURES
-from eval.fidelity_scoring import KID_MIN_PICTURES
+from eval.fidelity.infinity import MIN_R_SQUARED
+from eval.fidelity_measures import FIDELITY_METRICS, KID_MIN_PICTURES, PRECISION_MIN_PICTURES
 from eval.normalise import Normaliser
 from eval.score_options import ScoreOptions
 from eval.store_schema import SCHEMA_VERSION
@@ -30,6 +32,9 @@ def test_thresholds_are_those_of_the_code() -> None:
     assert f"Lines below confidence {ScoreOptions().min_confidence} are not counted" in PAGE
     assert f"FID orders rows only from {FID_MIN_PICTURES:,} pictures on both sides" in PAGE
     assert f"KID from {KID_MIN_PICTURES}" in PAGE
+    assert f"from {PRECISION_MIN_PICTURES:,} |" in PAGE
+    assert f"none when R² < {MIN_R_SQUARED} or n < {math.ceil(1.2 * FID_MIN_PICTURES):,}" in PAGE
+    assert all(f"`{metric}`" in PAGE for metric in FIDELITY_METRICS)
     assert f"schema version {SCHEMA_VERSION}" in PAGE
 
 

@@ -20,6 +20,7 @@ from eval.calibration import Calibration, calibrated_scores
 from eval.clip_score import ClipScorer
 from eval.counts import count_pictures, load_counts
 from eval.feature_store import Features, load_features
+from eval.fidelity_measures import fidelity_scores
 from eval.inception import Inception
 from eval.metrics import all_metrics, metric_info
 from eval.pair_counts import PairCounts, count_pair, missing_counts
@@ -220,6 +221,9 @@ def test_a_picture_that_is_gone_costs_itself_alone_in_agreement(
         def embed_texts(self, texts, batch_size=256):  # type: ignore[no-untyped-def]
             return np.array([[0.6, 0.8] for _ in texts], np.float32)
 
+        def count_truncated(self, texts):  # type: ignore[no-untyped-def]
+            return 1
+
     network = torch.nn.Identity()
     monkeypatch.setattr(clip_scoring, "_open", lambda model: Same("same", network, network, network, 77))
     with open_store(store_path(tmp_path), "write") as store:
@@ -230,25 +234,25 @@ def test_a_picture_that_is_gone_costs_itself_alone_in_agreement(
     assert scores["clip_desc"].value == pytest.approx(60 * 4 / 6)
     assert (scores["clip_desc"].n, scores["clip_desc"].n_expected) == (4, 6)
     assert value(scores, "clip_text") == pytest.approx(60 * 4 / 5)
+    assert scores["clip_desc"].reason == "scored by same; 1 of 6 texts are cut at 77 tokens"
+    assert scores["clip_desc"].ranked
+    assert scores["clip_floor"].reason == scores["clip_desc"].reason
 
 
-def test_a_picture_that_is_gone_is_left_out_of_fidelity(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_is_gone_is_left_out_of_fidelity(tmp_path: Path) -> None:
     seen: list[int] = []
 
-    def extract(network: object, pictures: Iterator[object]) -> Features:
+    def extract(pictures: Iterator[object]) -> Features:
         seen.append(len(list(pictures)))
         return np.eye(seen[-1], 4, dtype=np.float32)
 
-    monkeypatch.setattr(fidelity_scoring, "extractor_id", lambda network, mode: "eye")
-    monkeypatch.setattr(fidelity_scoring, "_extract", extract)
     with open_store(store_path(tmp_path), "write") as store:
         fill(store, {"a": right})
         keys = [sha256 for (sha256,) in store.rows("SELECT sha256 FROM samples ORDER BY prompt_id")]
         damage(store)
         pictures = fidelity_scoring._Pictures(keys, len(keys), 32, "a catalog")
-        fidelity_scoring._keep_features(store, object(), [pictures])  # type: ignore[arg-type]
+        eye = fidelity_scoring._Measurer("eye", extract, fidelity_scores, "features")
+        fidelity_scoring._keep_features(store, eye, [pictures])
         features = load_features(store, "eye", keys)
     assert seen == [4]
     assert len(features) == 4

@@ -5,6 +5,8 @@ const rows = data.rows.map((row, index) => ({ ...row, index }));
 // A row's name in the address. A setting that was read under several protocols has a row for each.
 for (const row of rows)
   row.key = rows.find((other) => other.id === row.id) === row ? row.id : `${row.id}@${row.protocol}`;
+// Real pictures against other real ones: at the foot of the table, and part of nothing else.
+const floors = data.floors;
 const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
 
 // Rows that were read by another protocol or asked for other pictures are shown, greyed, and never ranked

@@ -197,6 +197,10 @@ function start() {
   redraw(Object.keys(defaults));
   navigation(parts);
   addEventListener("keydown", pageKey);
+  // What was never scrolled to is on the paper all the same.
+  addEventListener("beforeprint", () => {
+    for (const picture of document.querySelectorAll("img[loading=lazy]")) picture.loading = "eager";
+  });
   addEventListener("scroll", hideTip, { passive: true });
   fill(
     document.getElementById("footer"),

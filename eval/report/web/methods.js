@@ -150,7 +150,8 @@ function methodSection() {
     "A picture that is missing or could not be read counts as wrong; every number says how many pictures it is over.",
     "Intervals are 95 %, from resampling prompts (all pictures of a prompt together), or Wilson's where each prompt has one picture.",
     "Rows are ranked by EM, only among rows with the same protocol, the same prompts and the same seeds; letters come from paired tests on EM, Holm-adjusted.",
-    "Distances to reference pictures (FID, KID) order rows only when both sides have enough pictures; below that they are shown with their n.",
+    "Distances to reference pictures (FID, KID and their kin) order rows only when both sides have enough pictures, and only rows with the same n, reference and network; the others are shown with their n.",
+    "The rows of real pictures, at the foot of the table, set n pictures of the reference against its others: what a perfect model would score.",
     "The samples of this page are a fixed choice, the same prompts and noise for every row; the numbers are over all pictures.",
   ];
   body.append(

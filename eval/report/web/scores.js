@@ -59,7 +59,7 @@ function number(value, id) {
   const size = Math.abs(shown);
   const plain = isShare(id)
     ? shown.toFixed(1)
-    : Number.isInteger(shown) || size >= 100
+    : size >= 100 || (id === "evaluations" && Number.isInteger(shown))
       ? shown.toFixed(0)
       : size >= 10
         ? shown.toFixed(1)

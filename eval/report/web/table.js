@@ -86,7 +86,7 @@ function scoreCell(row, id, span, notes) {
     "span",
     { class: "value" },
     number(score.value, id),
-    score.reason && notes.mark(score.reason),
+    score.reason && notes?.mark(score.reason),
     partial ? h("span", { class: "coverage" }, `${score.n}/${score.expected}`) : null,
   );
   const cell = h("td", attributes, value, COSTS.has(id) ? null : whisker(score, span));
@@ -160,6 +160,27 @@ function bodyRow(row, columns, spans, notes) {
   return line;
 }
 
+// Under the rows: what real pictures score against other real ones, at the same number of pictures.
+function floorRow(row, columns, spans) {
+  const cell = (id) =>
+    row.scores[id] && hasValue(row.scores[id])
+      ? scoreCell(row, id, spans.get(id), null)
+      : withTip(h("td", { class: "blank" }), () => [
+          row.scores[id]?.reason ?? "Real pictures have no such number.",
+        ]);
+  const label = h(
+    "th",
+    { scope: "row", class: "label", colspan: 3 },
+    h("span", { class: "name" }, row.label),
+    h("span", { class: "chip" }, row.scores.fid_clean?.reason && !hasValue(row.scores.fid_clean) ? row.scores.fid_clean.reason : "floor"),
+  );
+  withTip(label, () => [
+    row.label,
+    "Real pictures of the reference against its others: no setting can be expected to be nearer.",
+  ]);
+  return h("tr", { class: "floor", "data-floor": row.id }, label, columns.map(cell), h("td", { class: "pick blank" }));
+}
+
 function rowKey(event, line, row) {
   if (event.target !== line) return;
   const next = { ArrowDown: line.nextElementSibling, ArrowUp: line.previousElementSibling }[event.key];
@@ -184,7 +205,7 @@ function drawTable(body) {
     h("th", { scope: "col" }, "tie"),
     headCell("label", "setting", ["By name"]),
     columns.map(metricHead),
-    h("th", { scope: "col" }, "compare"),
+    h("th", { scope: "col", class: "pick" }, "compare"),
   );
   const lines = members.map((row) => bodyRow(row, columns, spans, notes));
   fill(
@@ -192,7 +213,13 @@ function drawTable(body) {
     h(
       "div",
       { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" },
-      h("table", { class: "board" }, h("thead", {}, head), h("tbody", {}, lines)),
+      h(
+        "table",
+        { class: "board" },
+        h("thead", {}, head),
+        h("tbody", {}, lines),
+        h("tfoot", {}, floors.map((row) => floorRow(row, columns, spans))),
+      ),
     ),
     h("p", { class: "status", role: "status" }, tableStatus(members)),
     notes.list(),
