@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from harness import interleaved, ratio, table
+from parent import parents_layers
+from torch import Tensor
 
 from txtdiff.conditioning import Prompt, StageModel, batch_denoiser
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION, encode_captions, encode_texts
 from txtdiff.diffusion.config import DiffusionConfig
-from txtdiff.model.attention import split_heads
+from txtdiff.diffusion.denoiser import Prediction
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -41,6 +41,7 @@ from txtdiff.sampler_settings import SamplerSettings
 from txtdiff.training.weights import load_network
 
 SCALE = 3.0
+MAX_APART = 1e-3
 T = 500
 
 
@@ -66,7 +67,7 @@ def readme_config(*, small: bool, captions: bool = True) -> ModelConfig:
     )
 
 
-def our_step(model: StageModel, prompts: Sequence[Prompt], x: Tensor) -> Callable[[], object]:
+def our_step(model: StageModel, prompts: Sequence[Prompt], x: Tensor) -> Callable[[], Prediction]:
     """One step of ours, its conditioning bound before the clock starts."""
     return partial(batch_denoiser(model, prompts, unclamped(model.network), None), x, T)
 
@@ -77,7 +78,7 @@ def unclamped(network: UNet) -> SamplerSettings:
     return SamplerSettings(guidance_txt=SCALE, guidance_capt=SCALE if has_capt else 1.0, clamp=False)
 
 
-def fork_step(network: UNet, prompts: Sequence[Prompt], x: Tensor) -> Callable[[], object]:
+def fork_step(network: UNet, prompts: Sequence[Prompt], x: Tensor) -> Callable[[], Tensor]:
     """One step as the parent project's: two passes, each encoding its captions."""
     config, timesteps = network.config, torch.full((len(x),), T, device=x.device)
 
@@ -93,79 +94,44 @@ def fork_step(network: UNet, prompts: Sequence[Prompt], x: Tensor) -> Callable[[
     none = cond([DROP_TEXT] * len(prompts), [NULL_CAPTION] * len(prompts))
 
     def step() -> Tensor:
-        with parents_attention():
+        with parents_layers():
             given, dropped = network(x, timesteps, **full), network(x, timesteps, **none)
         return dropped + SCALE * (given - dropped)
 
     return step
 
 
-@contextmanager
-def parents_attention() -> Iterator[None]:
-    """Attention and convolutions as the parent project has them (fork_spec 4.4, 5.3 and its list of warts).
-
-    All weights of attention are written down, masks are tiled over heads and queries, and text attention
-    multiplies queries, keys and values by an identity matrix once more.
-    """
-
-    def self_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        scale = q.shape[-1] ** -0.25
-        weights = torch.einsum("bhtc,bhsc->bhts", q * scale, k * scale)
-        if bias is not None:
-            weights = weights + bias.expand(weights.shape).contiguous()
-        out = torch.einsum("bhts,bhsc->bhtc", weights.softmax(-1), v)
-        return out.transpose(1, 2).flatten(2)
-
-    def text_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-        heads, width = q.shape[1], q.shape[1] * q.shape[3]
-        identity = torch.eye(width, device=q.device)
-        q, k, v = (split_heads(t.transpose(1, 2).flatten(2) @ identity, heads) for t in (q, k, v))
-        return self_attention(q, k, v, bias)
-
-    def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-        return layer(x)  # type: ignore[no-any-return]
-
-    with (
-        mock.patch("txtdiff.model.attention.attend", self_attention),
-        mock.patch("txtdiff.model.text_attention.attend", text_attention),
-        mock.patch("txtdiff.model.blocks.convolve", conv),
-    ):
-        yield
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """CPU seconds on a CPU, seconds on a GPU."""
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    start = clock()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
-
-
 @torch.no_grad()
-def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) -> dict[str, float]:
-    """Best seconds per step of the three procedures."""
+def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) -> list[str]:
+    """A row of the table: seconds of a step in one pass, and how much longer the others take."""
     device = next(network.parameters()).device
     size, channels = network.config.image_size_px, network.config.image_channels
     x = torch.randn(batch, channels, size, size, device=device)
     prompts = [Prompt(txt=f"coffee {i}\nopen", capt="a photo of a sign", seed=i) for i in range(batch)]
+    parents = fork_step(network, prompts, x)
     steps = {
-        "one batch": our_step(StageModel(network, diffusion, stacks_guidance=True), prompts, x),
-        "two passes": our_step(StageModel(network, diffusion, stacks_guidance=False), prompts, x),
-        "parent's": fork_step(network, prompts, x),
+        "one": our_step(StageModel(network, diffusion, stacks_guidance=True), prompts, x),
+        "two": our_step(StageModel(network, diffusion, stacks_guidance=False), prompts, x),
+        "parent": parents,
     }
-    best = dict.fromkeys(steps, float("inf"))
-    for step in steps.values():
-        step()
-    ours = batch_denoiser(StageModel(network, diffusion), prompts, unclamped(network), None)(x, T).eps
-    theirs = steps["parent's"]()
-    difference = (ours - theirs[:, :channels]).abs().max() / ours.std()  # type: ignore[index]
-    print(f"batch {batch}: largest difference of eps {difference:.1e} of its deviation", flush=True)
-    for _ in range(rounds):
-        for name, step in steps.items():
-            best[name] = min(best[name], seconds(step, device))
-    return best
+    theirs = parents()[:, :channels]
+    apart = float((steps["one"]().eps - theirs).abs().max() / theirs.std())
+    if apart > MAX_APART:
+        raise SystemExit(f"batch {batch}: outputs differ by {apart:.1e} of their deviation")
+    on_gpu = device.type == "cuda"
+
+    def waited(step: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            step()
+            if on_gpu:
+                torch.cuda.synchronize()
+
+        return run
+
+    runs = {name: waited(step) for name, step in steps.items()}
+    spent = interleaved(runs, rounds, time.perf_counter if on_gpu else time.process_time)
+    against = (ratio(spent[name], spent["one"]) for name in ("two", "parent"))
+    return [str(batch), f"{min(spent['one']):.2f}", *against, f"{apart:.0e}"]
 
 
 def main() -> None:
@@ -193,10 +159,11 @@ def main() -> None:
         network, config = load_network(args.checkpoint)
         diffusion = config.diffusion
     network = network.to(args.device)
-    for batch in args.batch:
-        best = compare(network, diffusion, batch, args.rounds)
-        ratios = ", ".join(f"{name} {best[name] / best['one batch']:.2f}" for name in best)
-        print(f"batch {batch}: {best['one batch']:.3f} s a step; relative to it: {ratios}", flush=True)
+    rows = [compare(network, diffusion, batch, args.rounds) for batch in args.batch]
+    kind = "captions" if network.config.captions is not None else "no captions"
+    print(f"{kind}, {network.config.channels} channels, {args.threads} threads, n = {args.rounds} rounds\n")
+    header = ["pictures", "s a step, one pass", "two passes / one", "parent / one (target 1.7)", "eps apart"]
+    print(table(header, rows))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,28 @@
-"""One training step of a small network like the parent project's, beside a plain U-Net of equal FLOPs.
+"""A training step of a small network like the parent project's, beside plain U-Nets and the parent's own.
 
     python benchmarks/train_step.py [--batch 8] [--channels 64] [--rounds 5] [--threads 1]
 
-Forward and backward in float32 on the CPU, the two networks taking turns, CPU time, best of all rounds: a
-ratio that neighbours on the machine disturb little. The plain network has nothing but 3x3 convolutions and
-SiLU at the same resolutions; its width is chosen so that its count of floating-point operations comes close.
+Forward, backward, clipping, AdamW and one average of the weights, float32 on the CPU, all taking turns, CPU
+time. The plain networks are 3x3 convolutions at the same resolutions, one with SiLU alone and one with a group
+norm after each; their width is chosen so that their count of operations (torch's counter: matrix products,
+attention and convolutions) comes close to ours. The parent's step is our network computed its way, with its
+two norms a parameter read by the host, and a loop over parameters for the average.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections.abc import Callable
 
 import torch
+from harness import interleaved, ratio, table
+from parent import parents_layers
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from txtdiff.model.attention import group_norm
 from txtdiff.model.config import (
     AttentionConfig,
     FeedForwardConfig,
@@ -27,6 +31,9 @@ from txtdiff.model.config import (
     TextConfig,
 )
 from txtdiff.model.unet import build_network
+from txtdiff.training.averaging import start_averages, update_averages
+from txtdiff.training.config import OptimConfig
+from txtdiff.training.optimizer import make_optimizer
 
 MULTS, N_BLOCKS = (1, 2, 2, 4, 4), 2
 
@@ -50,8 +57,9 @@ def small_readme(channels: int) -> ModelConfig:
 class PlainUNet(nn.Module):
     """Convolutions, SiLU, means and repeats; the levels of the network beside it."""
 
-    def __init__(self, width: int, mults: tuple[float, ...], n_blocks: int) -> None:
+    def __init__(self, width: int, mults: tuple[float, ...], n_blocks: int, norms: bool) -> None:
         super().__init__()
+        self.norms = norms
         widths = [int(width * mult) for mult in mults]
         self.stem, current = nn.Conv2d(3, widths[0], 3, padding=1), widths[0]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -63,11 +71,13 @@ class PlainUNet(nn.Module):
             current = n_channels
         self.head = nn.Conv2d(current, 6, 3, padding=1)
 
-    @staticmethod
-    def _level(n_in: int, n_out: int, n_blocks: int) -> nn.Sequential:
+    def _level(self, n_in: int, n_out: int, n_blocks: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for i in range(2 * n_blocks):
-            layers += [nn.Conv2d(n_in if i == 0 else n_out, n_out, 3, padding=1), nn.SiLU()]
+            layers.append(nn.Conv2d(n_in if i == 0 else n_out, n_out, 3, padding=1))
+            if self.norms:
+                layers.append(group_norm(n_out))
+            layers.append(nn.SiLU())
         return nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,51 +91,69 @@ class PlainUNet(nn.Module):
 
 
 def stepper(network: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], None]:
-    """A function that does one forward and backward pass."""
+    """A function that makes one step as our trainer does."""
+    optimizer = make_optimizer(network, OptimConfig())
+    averages = start_averages(network, [0.999])
 
     def step() -> None:
-        network.zero_grad(set_to_none=True)
         forward().square().mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        update_averages(averages, dict(network.named_parameters()))
 
     return step
 
 
-def gflop(step: Callable[[], None]) -> float:
+def parents_stepper(network: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], None]:
+    """A function that makes one step as the parent project does (fork_spec 8.4, 8.8 and its list of warts)."""
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
+    averages = [weight.detach().clone() for weight in network.parameters()]
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with parents_layers():
+            forward().square().mean().backward()
+        for _ in range(2):
+            sum(float(w.grad.square().sum()) for w in network.parameters() if w.grad is not None)
+        optimizer.step()
+        for average, weight in zip(averages, network.parameters(), strict=True):
+            average.mul_(0.999).add_(weight.detach(), alpha=0.001)
+
+    return step
+
+
+def gflop(step: Callable[[], object]) -> float:
     """Billions of floating-point operations of a step."""
     with FlopCounterMode(display=False) as counter:
         step()
     return float(counter.get_total_flops()) / 1e9
 
 
-def plain_step(target_gflop: float, x: Tensor) -> tuple[Callable[[], None], float]:
+def plain_step(target_gflop: float, x: Tensor, norms: bool) -> Callable[[], None]:
     """The step of the plain network whose operations come close to the target."""
 
     def make(width: int) -> Callable[[], None]:
-        network = PlainUNet(width, MULTS, N_BLOCKS)
+        network = PlainUNet(width, MULTS, N_BLOCKS, norms)
         return stepper(network, lambda: network(x))
 
     guess = 32
-    # Operations grow with the square of the width.
-    step = make(round(guess * math.sqrt(target_gflop / gflop(make(guess)))))
-    return step, gflop(step)
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
+    # Operations grow with the square of the width. 16 floats fill a vector of the CPU: other widths are slow.
+    width = guess * math.sqrt(target_gflop / gflop(make(guess)))
+    return make(16 * round(width / 16))
 
 
 def matmul_gflops() -> float:
     """What the machine does in a large float32 matrix product, in GFLOP per CPU second."""
     a = torch.randn(1024, 1024)
-    return 2 * 1024**3 * 5 / min(cpu_seconds(lambda: [a @ a for _ in range(5)]) for _ in range(5)) / 1e9
+    spent = interleaved({"matmul": lambda: [a @ a for _ in range(5)]}, 5)
+    return 5 * 2 * 1024**3 / min(spent["matmul"]) / 1e9
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -133,22 +161,30 @@ def main() -> None:
     torch.manual_seed(0)
     x = torch.randn(options.batch, 3, 64, 64)
     t, txt = torch.randint(0, 1000, (options.batch,)), torch.randint(1, 105, (options.batch, 24))
-    network = build_network(small_readme(options.channels))
+    network, theirs = (build_network(small_readme(options.channels)) for _ in range(2))
     ours = stepper(network, lambda: network(x, t, txt=txt))
     our_gflop = gflop(ours)
-    plain, plain_gflop = plain_step(our_gflop, x)
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
-    for round_ in range(options.rounds + 1):
-        for name, step in (("ours", ours), ("plain", plain)):
-            seconds = cpu_seconds(step)
-            if round_:  # the first one warms up
-                times[name].append(seconds)
-    rates = {"ours": our_gflop / min(times["ours"]), "plain": plain_gflop / min(times["plain"])}
+    steps = {
+        "ours": ours,
+        "plain, SiLU": plain_step(our_gflop, x, norms=False),
+        "plain, group norm and SiLU": plain_step(our_gflop, x, norms=True),
+        "parent's": parents_stepper(theirs, lambda: theirs(x, t, txt=txt)),
+    }
+    # The parent's identity matrices are not useful work: its step counts as ours.
+    counts = {name: our_gflop if name == "parent's" else gflop(step) for name, step in steps.items()}
+    spent = interleaved(steps, options.rounds)
     matmul = matmul_gflops()
-    for name, count in (("ours", our_gflop), ("plain", plain_gflop)):
-        share = rates[name] / matmul
-        print(f"{name:6} {count:7.1f} GFLOP a step, {rates[name]:6.1f} GFLOP/CPU-s, {share:.0%} of matmul")
-    print(f"rate of ours / rate of plain = {rates['ours'] / rates['plain']:.2f} (n = {options.rounds})")
+    rows = []
+    for name, seconds in spent.items():
+        rate = counts[name] / min(seconds)
+        cost = [second / counts[name] for second in seconds]
+        ours_cost = [second / our_gflop for second in spent["ours"]]
+        figures = [f"{counts[name]:.0f}", f"{min(seconds):.2f}", f"{rate:.0f}", f"{rate / matmul:.0%}"]
+        rows.append([name, *figures, ratio(cost, ours_cost)])
+    print(f"{options.channels} channels, batch {options.batch}, {options.threads} threads, ", end="")
+    print(f"n = {options.rounds} rounds; targets: 0.90 of plain, 1.5 of the parent's\n")
+    header = ["step", "GFLOP", "CPU-s", "GFLOP/CPU-s", "of matmul", "rate of ours / this (95 %)"]
+    print(table(header, rows))
 
 
 if __name__ == "__main__":
