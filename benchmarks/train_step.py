@@ -3,8 +3,8 @@
     python benchmarks/train_step.py [--batch 8] [--channels 64] [--rounds 5] [--threads 1]
 
 Forward, backward, clipping, AdamW and one average of the weights, float32 on the CPU, all taking turns, CPU
-time. The plain networks are 3x3 convolutions at the same resolutions, one with SiLU alone and one with a group
-norm after each; their width is chosen so that their count of operations (torch's counter: matrix products,
+time. The plain networks are 3x3 convolutions at the same resolutions, one with SiLU alone and one with a
+group norm after each; their width is chosen so that their count of operations (torch's counter: matrix products,
 attention and convolutions) comes close to ours. The parent's step is our network computed its way, with its
 two norms a parameter read by the host, and a loop over parameters for the average.
 """
@@ -138,7 +138,7 @@ def plain_step(target_gflop: float, x: Tensor, norms: bool) -> Callable[[], None
         return stepper(network, lambda: network(x))
 
     guess = 32
-    # Operations grow with the square of the width. 16 floats fill a vector of the CPU: other widths are slow.
+    # Operations grow with the square of the width. 16 floats fill a vector of the CPU.
     width = guess * math.sqrt(target_gflop / gflop(make(guess)))
     return make(16 * round(width / 16))
 

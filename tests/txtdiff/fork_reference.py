@@ -37,7 +37,8 @@ class ForkNetwork:
         self.f, self.upsampler, self.tower = flags, upsampler, tower
         self.state: dict[str, Tensor] = {}
         self.size = flags["large_size"] if upsampler else flags["image_size"]
-        self.mults = [float(m) for m in flags["channel_mult"].split(",")]
+        defaults = {256: "1,1,2,2,4,4", 64: "1,2,3,4", 32: "1,2,2,2"}
+        self.mults = [float(m) for m in (flags["channel_mult"] or defaults[self.size]).split(",")]
         self.fused = flags["silu_impl"] == "fused"
         self.attention_ds = {self.size // int(r) for r in flags["attention_resolutions"].split(",")}
         self.text_ds = {self.size // int(r) for r in flags["txt_resolutions"].split(",")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -17,20 +18,23 @@ TOWER = {"width": 64, "layers": 3, "heads": 4, "vocab": 300}
 SIZE = 16
 
 
-def random_flags(random: Random, upsampler: bool) -> dict[str, object]:
+def random_flags(random: Random, upsampler: bool) -> dict[str, Any]:
     """Flags of a small network that the fork could run, everything else by chance."""
     pick, chance = random.choice, lambda p=0.5: random.random() < p
     channels = pick([32, 32, 32, 72])
+    size = pick([SIZE, SIZE, SIZE, 32])
     modulated = chance(0.8)
-    flags: dict[str, object] = {
+    flags: dict[str, Any] = {
         "num_channels": channels,
-        "channel_mult": ",".join(pick("12") for _ in range(pick([2, 3]))),
+        # Nothing stands for the list that goes with the size.
+        "channel_mult": ",".join(pick("12") for _ in range(pick([2, 3]))) if size == SIZE or chance() else "",
         "num_res_blocks": pick([1, 1, 2]),
         "num_heads": pick([2, 4]),
         "num_heads_upsample": pick([-1, 1, 2]),
         "channels_per_head": pick([0, 8, 16]) if channels != 72 else 12,
         "channels_per_head_upsample": pick([-1, 0, 8]),
-        "attention_resolutions": pick(["8", "16", "16,8"]),
+        # 5 and 3 stand for the level whose factor the size divided by them rounds down to.
+        "attention_resolutions": pick(["8", "16", "16,8", "5", "3,16"]),
         "txt_resolutions": pick(["8", "16", "16,8"]),
         "txt_dim": pick([32, 64, 128]),
         "txt_depth": pick([1, 2]),
@@ -43,7 +47,7 @@ def random_flags(random: Random, upsampler: bool) -> dict[str, object]:
         "txt_groupnorm_1group": modulated and (chance() or channels == 72),
         "cross_attn_channels_per_head": pick([-1, 8, 16]),
         "cross_attn_init_gain": pick([1, 0.5]),
-        "cross_attn_gain_scale": pick([1, 2]),
+        "cross_attn_gain_scale": pick([1, 2, 0.3]),
         "silu_impl": pick(["torch", "fused", "openai", "efficientnet"]) if channels != 72 else "torch",
         "post_txt_image_attn": pick(["none", "none", "final", "final_res", "all"]),
         "no_attn": chance(0.1),
@@ -60,19 +64,20 @@ def random_flags(random: Random, upsampler: bool) -> dict[str, object]:
     if flags["using_capt"] or flags["cross_attn_rezero"]:
         flags["silu_impl"] = "torch"  # fused stops at text or caption attention without a norm
     if channels == 72:
-        flags["weave_qkv_dim_always_text"] = True  # 16 heads cannot share 72 channels
+        # The text's 16 heads cannot share 72 channels.
+        flags |= {"weave_qkv_dim_always_text": True, "post_txt_image_attn": "none"}
     if upsampler:
         flags |= {
-            "large_size": SIZE,
-            "small_size": SIZE // 2,
+            "large_size": size,
+            "small_size": size // 2,
             "noise_cond": chance(),
             "colorize": chance(0.2),
         }
         return flags | {"up_interp_mode": pick(["bilinear", "bicubic", "nearest", "area"])}
-    return flags | {"image_size": SIZE, "monochrome_adapter": chance(0.2)}
+    return flags | {"image_size": size, "monochrome_adapter": chance(0.2)}
 
 
-def inputs(flags: dict[str, object], upsampler: bool, generator: torch.Generator) -> dict[str, Tensor]:
+def inputs(flags: dict[str, Any], upsampler: bool, generator: torch.Generator) -> dict[str, Tensor]:
     """Conditions for one picture."""
     given = {}
     if flags["txt"]:
@@ -84,13 +89,14 @@ def inputs(flags: dict[str, object], upsampler: bool, generator: torch.Generator
         given["y"] = torch.tensor([3])
     if upsampler:
         channels = 1 if flags["colorize"] or flags["monochrome"] else 3
-        given["low_res"] = torch.randn(1, channels, SIZE // 2, SIZE // 2, generator=generator)
+        small = flags["small_size"]
+        given["low_res"] = torch.randn(1, channels, small, small, generator=generator)
         if flags["noise_cond"]:
             given["cond_timesteps"] = torch.tensor([17])
     return given
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(30))
 def test_any_combination_computes_what_the_fork_computes(seed: int) -> None:
     random, generator = Random(seed), torch.Generator().manual_seed(seed)
     upsampler = random.random() < 0.3
@@ -98,7 +104,8 @@ def test_any_combination_computes_what_the_fork_computes(seed: int) -> None:
     argv = [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
     flags = parse_fork_flags(argv, "super_res_train" if upsampler else "image_train").values
     channels = 1 if flags["monochrome"] or flags["monochrome_adapter"] else 3
-    x, t = torch.randn(1, channels, SIZE, SIZE, generator=generator), torch.tensor([random.randrange(1000)])
+    size = flags["large_size"] if upsampler else flags["image_size"]
+    x, t = torch.randn(1, channels, size, size, generator=generator), torch.tensor([random.randrange(1000)])
     given = inputs(chosen, upsampler, generator)
     reference = ForkNetwork(flags, upsampler, TOWER)
     with torch.no_grad():
