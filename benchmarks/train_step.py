@@ -4,9 +4,10 @@
 
 Forward, backward, clipping, AdamW and one average of the weights, float32 on the CPU, all taking turns, CPU
 time. The plain networks are 3x3 convolutions at the same resolutions, one with SiLU alone and one with a
-group norm after each; their width is chosen so that their count of operations (torch's counter: matrix products,
-attention and convolutions) comes close to ours. The parent's step is our network computed its way, with its
-two norms a parameter read by the host, and a loop over parameters for the average.
+group norm after each; their width is chosen so that their count of operations (torch's counter: matrix
+products, attention and convolutions) comes close to ours, and rates are compared. The parent's step is our
+network computed its way, with two norms a parameter read by the host, and a loop over parameters for the
+average.
 """
 
 from __future__ import annotations
