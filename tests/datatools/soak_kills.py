@@ -77,10 +77,11 @@ def main(
         text=True,
         env=os.environ | {"SMALL_READER_SLEEP_S": "0.02", "PYTHONPATH": paths},
     )
-    while seen["kills"] < kills:
-        with tempfile.TemporaryDirectory() as folder:
-            one_catalog(Path(folder), kills, mother, dice, seen)
-    mother.communicate()
+    with suppress(KeyboardInterrupt):  # what was counted until then is shown
+        while seen["kills"] < kills:
+            with tempfile.TemporaryDirectory() as folder:
+                one_catalog(Path(folder), kills, mother, dice, seen)
+    mother.kill()
     print("| what | n |\n|---|---|")
     for what, n in seen.items():
         print(f"| {what} | {n} |")
