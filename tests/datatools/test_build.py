@@ -72,6 +72,8 @@ def test_a_build_fills_catalog_and_sidecars_and_a_second_one_finds_nothing_to_do
     before = content(catalog)
     again = build(source, catalog)
     assert (again.n_unchanged, again.n_read) == (3, 0)
+    assert 0 < (report.reading_share or 0) < 1
+    assert again.reading_share is None
     assert content(catalog) == before
     assert rows(catalog, "SELECT outcome, n_read FROM builds ORDER BY build") == [
         ("finished", 3),
