@@ -6,6 +6,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from inline_runner import InlineRunner
 from small_reader import draw
 from test_build import build, rows
 from test_sources import pack_tar
@@ -17,6 +18,11 @@ from datatools.errors import InputError
 from datatools.scan import scan
 
 CAPTIONS = "SELECT key, caption, position FROM captions ORDER BY key, source, position"
+
+
+@pytest.fixture(autouse=True)
+def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datatools.build.LocalRunner", InlineRunner)
 
 
 @pytest.fixture

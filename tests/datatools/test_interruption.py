@@ -150,6 +150,7 @@ def test_a_batch_that_finds_the_disk_full_is_not_tried_again(
         with pytest.raises(InputError, match="No space left"):
             build(source, tmp_path / "c.duckdb")
         assert failing.n_failed == 1
+    assert rows(tmp_path / "c.duckdb", "SELECT outcome FROM builds") == [("stopped",)]
     assert build(source, tmp_path / "c.duckdb").n_read == 8
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from inline_runner import InlineRunner
 from PIL import Image
 from test_build import build, rows
 
@@ -16,6 +17,11 @@ from datatools.px_scale import ESTIMATOR, estimate_px_scale
 
 ORIGINAL = Image.fromarray(skimage.data.astronaut()).crop((40, 0, 240, 200)).copy()
 RESAMPLING = Image.Resampling
+
+
+@pytest.fixture(autouse=True)
+def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datatools.build.LocalRunner", InlineRunner)
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
