@@ -39,6 +39,7 @@ def main(
     """Print wall and CPU seconds of each normaliser."""
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "eval.duckdb", "write") as store:
         ids = fill(store, rows)
+        print("| normaliser | readings | seconds | CPU seconds | target |\n|---|---|---|---|---|")
         score_again(store, ids, Protocol(READER))  # joins lines of readings to texts, once for all
         for normaliser in ("alnum", "nospace", "strict"):
             for _ in range(repeats):
@@ -47,7 +48,7 @@ def main(
                 wall, cpu = time.perf_counter(), time.process_time()
                 score_again(store, ids, Protocol(READER, normaliser=normaliser))
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-                print(f"{normaliser:8} {rows:,} readings: {wall:.2f} s, {cpu:.2f} s of CPU")
+                print(f"| {normaliser} | {rows:,} | {wall:.2f} | {cpu:.2f} | ≤ 5 s |", flush=True)
 
 
 def fill(store: Store, n_rows: int) -> list[str]:

@@ -28,9 +28,11 @@ from datatools.sidecars import Sidecar, write_sidecars
 from datatools.sources import is_remote
 from datatools.speak import SpeakingRule, rule_to_json
 from datatools.texts import TxtReport, check_txt_target, sync_texts, write_texts
-from datatools.worker import Outcome, WorkerSetup
+from datatools.worker import Outcome, ReaderIdentity, Task, WorkerSetup
 
 __all__ = ["BuildReport", "build_catalog"]
+
+ReadingRunner = Runner[Task, Outcome, ReaderIdentity]
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ def build_catalog(
             runner.stop()
 
 
-def _runner(settings: BuildSettings, opener: str) -> Runner:
+def _runner(settings: BuildSettings, opener: str) -> ReadingRunner:
     setup = WorkerSetup(
         settings.ocr, settings.limits, opener, settings.max_edge_px, settings.estimate_px_scale
     )
@@ -117,7 +119,7 @@ def _check_source(catalog: Catalog, root: str) -> None:
         )
 
 
-def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: Runner) -> BuildReport:
+def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: ReadingRunner) -> BuildReport:
     captions = _read_captions(listing, settings)
     readers = register_readers(catalog, runner.start())
     rule = SpeakingRule(settings.speaker, settings.ocr, settings.transcript)
@@ -196,7 +198,7 @@ def _respeak(recorder: Recorder, texts_changed: Sequence[str], *, everything: bo
 
 
 def _read(
-    recorder: Recorder, plan: Plan, settings: BuildSettings, runner: Runner, report: BuildReport
+    recorder: Recorder, plan: Plan, settings: BuildSettings, runner: ReadingRunner, report: BuildReport
 ) -> None:
     batch: list[Outcome] = []
     store = PictureStore(recorder.catalog.path)

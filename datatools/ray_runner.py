@@ -7,40 +7,48 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from datatools.decode import Cause
 from datatools.errors import InputError
-from datatools.runner import START_LIMIT_S, THREAD_LIMITS, Chunk, chunk_limit_s
-from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Usage, WorkerSetup, failed
+from datatools.runner import (
+    START_LIMIT_S,
+    THREAD_LIMITS,
+    IdentityT,
+    OutcomeT,
+    TaskT,
+    WorkSetup,
+    chunk_limit_s,
+)
+from datatools.worker import Usage
 
 __all__ = ["RayRunner"]
 
 
-class _Reader:
+class _Actor:
     """The life of a worker, as an actor."""
 
-    def open(self, setup: WorkerSetup) -> list[ReaderIdentity] | InputError:
+    def open(self, setup: WorkSetup[Any, Any, Any], number: int) -> list[Any] | InputError:
         try:
-            self._reader = ChunkReader(setup)
+            self._worker = setup.open(number)
         except InputError as error:
             return InputError(error.what, error.remedy)
-        return self._reader.identities()
+        return self._worker.identities()
 
-    def read(self, chunk: Chunk) -> tuple[list[Outcome], Usage]:
-        return self._reader.read(chunk)
+    def read(self, chunk: tuple[Any, ...]) -> tuple[list[Any], Usage]:
+        return self._worker.read(chunk)
 
 
 @dataclass(slots=True)
-class _Work:
+class _Work(Generic[TaskT]):
     """A chunk in the hands of an actor."""
 
     actor: Any
-    chunk: Chunk
+    chunk: tuple[TaskT, ...]
     deadline: float
 
 
-class RayRunner:
+class RayRunner(Generic[TaskT, OutcomeT, IdentityT]):
     """Actors on a cluster that is there, or on one that Ray starts on this machine.
 
     Pictures must be reachable under the same paths or URLs from every node, and the package installed there.
@@ -50,18 +58,28 @@ class RayRunner:
         n_workers: how many actors, one CPU each.
         time_limit_s: seconds one picture may take.
         address: of the cluster, as `ray.init` takes it; None: Ray on this machine alone.
+        n_gpus: GPUs of each actor.
     """
 
-    def __init__(self, setup: WorkerSetup, n_workers: int, time_limit_s: float, address: str | None) -> None:
+    def __init__(
+        self,
+        setup: WorkSetup[TaskT, OutcomeT, IdentityT],
+        n_workers: int,
+        time_limit_s: float,
+        address: str | None,
+        n_gpus: int = 0,
+    ) -> None:
         self._setup = setup
         self._n_workers = n_workers
         self._time_limit_s = time_limit_s
         self.usage = Usage()
+        self._n_gpus = n_gpus
+        self._n_opened = 0
         self._ray = _connect(address, n_workers)
         self._idle: list[Any] = []
-        self._busy: dict[Any, _Work] = {}
+        self._busy: dict[Any, _Work[TaskT]] = {}
 
-    def start(self) -> list[ReaderIdentity]:
+    def start(self) -> list[IdentityT]:
         """Open the readers in a first actor and say which they are.
 
         Raises:
@@ -71,9 +89,9 @@ class RayRunner:
         self._idle.append(actor)
         return identities
 
-    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
+    def run(self, chunks: Iterable[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
         """Outcomes of all tasks, chunk by chunk, as they are done. The order is not promised."""
-        pending, again = iter(chunks), deque[Chunk]()
+        pending, again = iter(chunks), deque[tuple[TaskT, ...]]()
         while True:
             self._hand_out(pending, again)
             if not self._busy:
@@ -97,17 +115,18 @@ class RayRunner:
         self._idle, self._busy = [], {}
         self._ray.shutdown()
 
-    def _open(self) -> tuple[list[ReaderIdentity], Any]:
-        actor = self._ray.remote(num_cpus=1)(_Reader).remote()
+    def _open(self) -> tuple[list[IdentityT], Any]:
+        actor = self._ray.remote(num_cpus=1, num_gpus=self._n_gpus)(_Actor).remote()
         try:
-            answer = self._ray.get(actor.open.remote(self._setup), timeout=START_LIMIT_S)
+            answer = self._ray.get(actor.open.remote(self._setup, self._n_opened), timeout=START_LIMIT_S)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
-            raise InputError(f"the readers cannot be opened on the cluster: {error}") from error
+            raise InputError(f"the {self._setup.what} cannot be opened on the cluster: {error}") from error
         if isinstance(answer, InputError):
             raise answer
+        self._n_opened += 1
         return answer, actor
 
-    def _hand_out(self, pending: Iterator[Chunk], again: deque[Chunk]) -> None:
+    def _hand_out(self, pending: Iterator[tuple[TaskT, ...]], again: deque[tuple[TaskT, ...]]) -> None:
         while len(self._busy) < self._n_workers:
             chunk = again.popleft() if again else next(pending, ())
             if not chunk:
@@ -116,7 +135,7 @@ class RayRunner:
             deadline = time.monotonic() + chunk_limit_s(chunk, self._time_limit_s)
             self._busy[actor.read.remote(chunk)] = _Work(actor, chunk, deadline)
 
-    def _collect(self, ref: Any, again: deque[Chunk]) -> Iterator[list[Outcome]]:
+    def _collect(self, ref: Any, again: deque[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
         work = self._busy.pop(ref)
         try:
             outcomes, usage = self._ray.get(ref)
@@ -128,13 +147,13 @@ class RayRunner:
         yield outcomes
 
     def _give_up(
-        self, work: _Work, again: deque[Chunk], cause: Cause, detail: str
-    ) -> Iterator[list[Outcome]]:
+        self, work: _Work[TaskT], again: deque[tuple[TaskT, ...]], cause: Cause, detail: str
+    ) -> Iterator[list[OutcomeT]]:
         """As LocalRunner does: pictures of a lost chunk are tried alone, then the culprit is named."""
         if len(work.chunk) > 1:
             again.extend((task,) for task in work.chunk)
         else:
-            yield [failed(work.chunk[0], cause, detail[:200])]
+            yield [self._setup.failed(work.chunk[0], cause, detail[:200])]
 
 
 def _connect(address: str | None, n_workers: int) -> Any:

@@ -20,55 +20,97 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from datatools.console import messages
 from datatools.decode import Cause
 from datatools.errors import InputError
-from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Task, Usage, WorkerSetup, failed
+from datatools.worker import Usage
 
-__all__ = ["START_LIMIT_S", "THREAD_LIMITS", "Chunk", "LocalRunner", "Runner", "chunk_limit_s"]
+__all__ = [
+    "START_LIMIT_S",
+    "THREAD_LIMITS",
+    "ChunkWorker",
+    "LocalRunner",
+    "Runner",
+    "WorkSetup",
+    "chunk_limit_s",
+]
 
 START_LIMIT_S = 300.0  # loading weights from a cold disk
 THREAD_LIMITS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """One thread per worker: workers are the parallelism, and threads of theirs would fight over the cores."""
 
-Chunk = tuple[Task, ...]
-
+TaskT = TypeVar("TaskT")
+TaskT_contra = TypeVar("TaskT_contra", contravariant=True)
+OutcomeT = TypeVar("OutcomeT")
+IdentityT = TypeVar("IdentityT")
 
 _CHUNKS_AHEAD = 2  # one in hand and one waiting: workers do not idle while outcomes are committed
 
 
-class Runner(Protocol):
+class ChunkWorker(Protocol[TaskT_contra, OutcomeT, IdentityT]):
+    """What a worker is, wherever it runs."""
+
+    def identities(self) -> list[IdentityT]:
+        """What it has opened."""
+        ...
+
+    def read(self, tasks: tuple[TaskT_contra, ...]) -> tuple[list[OutcomeT], Usage]:
+        """One outcome per task, in order, and the time since the last answer."""
+        ...
+
+
+class WorkSetup(Protocol[TaskT_contra, OutcomeT, IdentityT]):
+    """What every worker is given at its start: the work. It is pickled."""
+
+    what: ClassVar[str]
+    """What workers open, in one word, for messages."""
+
+    def open(self, number: int) -> ChunkWorker[TaskT_contra, OutcomeT, IdentityT]:
+        """Make a worker; `number` is the lowest that no living worker has.
+
+        Raises:
+            InputError: something it needs cannot be opened.
+        """
+        ...
+
+    def failed(self, task: TaskT_contra, cause: Cause, detail: str) -> OutcomeT:
+        """The outcome of a task that came to nothing."""
+        ...
+
+
+class Runner(Protocol[TaskT_contra, OutcomeT, IdentityT]):
     """Whoever spreads tasks over workers."""
 
     usage: Usage
     """Where the time of all workers went so far."""
 
-    def start(self) -> list[ReaderIdentity]: ...
+    def start(self) -> list[IdentityT]: ...
 
-    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]: ...
+    def run(self, chunks: Iterable[tuple[TaskT_contra, ...]]) -> Iterator[list[OutcomeT]]: ...
 
     def stop(self) -> None: ...
 
 
-def chunk_limit_s(chunk: Chunk, time_limit_s: float) -> float:
+def chunk_limit_s(chunk: tuple[Any, ...], time_limit_s: float) -> float:
     """Seconds a chunk may take: pictures help each other out, a slow one may use what quick ones leave."""
     return time_limit_s * (1 + (len(chunk) - 1) / 4)
 
 
 @dataclass(slots=True)
-class _Worker:
+class _Worker(Generic[TaskT]):
+    number: int
     process: BaseProcess
     pipe: Connection
-    chunks: deque[Chunk] = field(default_factory=deque)
+    chunks: deque[tuple[TaskT, ...]] = field(default_factory=deque)
     """The one in hand, then those that wait."""
     deadline: float = 0.0
     """When the one in hand should be done."""
     ready: bool = False
 
 
-class LocalRunner:
+class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
     """Worker processes on this machine.
 
     Args:
@@ -77,34 +119,38 @@ class LocalRunner:
         time_limit_s: seconds one picture may take.
     """
 
-    def __init__(self, setup: WorkerSetup, n_workers: int, time_limit_s: float) -> None:
+    def __init__(
+        self, setup: WorkSetup[TaskT, OutcomeT, IdentityT], n_workers: int, time_limit_s: float
+    ) -> None:
         self._setup = setup
         self._n_workers = n_workers
         self._time_limit_s = time_limit_s
         self.usage = Usage()
-        self._workers: list[_Worker] = []
+        self._workers: list[_Worker[TaskT]] = []
 
-    def start(self) -> list[ReaderIdentity]:
-        """Start the first worker and say which readers it opened.
+    def start(self) -> list[IdentityT]:
+        """Start the first worker and say what it opened.
 
         Raises:
-            InputError: a reader cannot be opened; the message says what it lacks.
+            InputError: something cannot be opened; the message says what it lacks.
         """
         first = self._spawn()
         self._workers.append(first)
         if not first.pipe.poll(START_LIMIT_S):
-            raise InputError(f"the readers did not open within {START_LIMIT_S:g} s")
+            raise InputError(f"the {self._setup.what} did not open within {START_LIMIT_S:g} s")
         try:
             answer = first.pipe.recv()
         except (EOFError, OSError) as error:
             first.process.join()
-            raise InputError(f"the readers cannot be opened: exit status {first.process.exitcode}") from error
+            raise InputError(
+                f"the {self._setup.what} cannot be opened: exit status {first.process.exitcode}"
+            ) from error
         return self._greet(first, answer)
 
-    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
+    def run(self, chunks: Iterable[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
         """Outcomes of all tasks, chunk by chunk, as they are done. The order is not promised."""
         pending = iter(chunks)
-        again: deque[Chunk] = deque()
+        again: deque[tuple[TaskT, ...]] = deque()
         while True:
             self._hand_out(pending, again)
             busy = [worker for worker in self._workers if worker.chunks]
@@ -128,7 +174,7 @@ class LocalRunner:
             worker.process.join()
         self._workers.clear()
 
-    def _hand_out(self, pending: Iterator[Chunk], again: deque[Chunk]) -> None:
+    def _hand_out(self, pending: Iterator[tuple[TaskT, ...]], again: deque[tuple[TaskT, ...]]) -> None:
         while self._can_spawn() or any(len(worker.chunks) < _CHUNKS_AHEAD for worker in self._workers):
             chunk = again.popleft() if again else next(pending, ())
             if not chunk:
@@ -142,18 +188,18 @@ class LocalRunner:
     def _can_spawn(self) -> bool:
         return len(self._workers) < self._n_workers
 
-    def _give(self, worker: _Worker, chunk: Chunk) -> None:
+    def _give(self, worker: _Worker[TaskT], chunk: tuple[TaskT, ...]) -> None:
         worker.chunks.append(chunk)
         if len(worker.chunks) == 1:
             self._set_clock(worker)
         with suppress(OSError):  # a dead worker is noticed, and replaced, when its answer is awaited
             worker.pipe.send(chunk)
 
-    def _set_clock(self, worker: _Worker) -> None:
+    def _set_clock(self, worker: _Worker[TaskT]) -> None:
         limit_s = chunk_limit_s(worker.chunks[0], self._time_limit_s) if worker.ready else START_LIMIT_S
         worker.deadline = time.monotonic() + limit_s
 
-    def _collect(self, worker: _Worker, again: deque[Chunk]) -> Iterator[list[Outcome]]:
+    def _collect(self, worker: _Worker[TaskT], again: deque[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
         try:
             answer = worker.pipe.recv()
         except (EOFError, OSError):
@@ -171,26 +217,27 @@ class LocalRunner:
             self.usage.add(usage)
             yield outcomes
 
-    def _greet(self, worker: _Worker, answer: Any) -> list[ReaderIdentity]:
+    def _greet(self, worker: _Worker[TaskT], answer: Any) -> list[IdentityT]:
         if isinstance(answer, InputError):
             raise answer
         worker.ready = True
-        identities: list[ReaderIdentity] = answer
+        identities: list[IdentityT] = answer
         return identities
 
-    def _replace(self, worker: _Worker, again: deque[Chunk], cause: Cause) -> Iterator[list[Outcome]]:
+    def _replace(
+        self, worker: _Worker[TaskT], again: deque[tuple[TaskT, ...]], cause: Cause
+    ) -> Iterator[list[OutcomeT]]:
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         status = worker.process.exitcode
-        if not worker.ready:  # no picture's fault: the machine has no room for one more reader
+        if not worker.ready:  # no picture's fault: the machine has no room for one more worker
             if not self._workers:
-                raise InputError(f"the readers cannot be opened: exit status {status}")
+                raise InputError(f"the {self._setup.what} cannot be opened: exit status {status}")
             self._n_workers = len(self._workers)
-            messages.print(
-                f"a reader did not open (exit status {status}): going on with {self._n_workers} workers"
-            )
+            died = f"one worker's {self._setup.what} did not open (exit status {status})"
+            messages.print(f"{died}: going on with {self._n_workers} workers")
             again.extend(worker.chunks)
             return
         chunk = worker.chunks.popleft()
@@ -198,18 +245,20 @@ class LocalRunner:
         if len(chunk) > 1:
             again.extend((task,) for task in chunk)
         elif cause == "timeout":
-            yield [failed(chunk[0], cause, f"more than {self._time_limit_s:g} s")]
+            yield [self._setup.failed(chunk[0], cause, f"more than {self._time_limit_s:g} s")]
         else:
-            yield [failed(chunk[0], cause, f"the worker ended with exit status {status}")]
+            yield [self._setup.failed(chunk[0], cause, f"the worker ended with exit status {status}")]
 
-    def _spawn(self) -> _Worker:
+    def _spawn(self) -> _Worker[TaskT]:
+        taken = {worker.number for worker in self._workers}
+        number = next(n for n in range(len(taken) + 1) if n not in taken)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._setup, number), daemon=True)
         with _birth():
             process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(number, process, ours)
 
 
 @contextmanager
@@ -236,24 +285,24 @@ def _birth() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection, setup: WorkerSetup) -> None:
-    """The life of a worker: open the readers once, then answer chunks until the parent hangs up."""
+def _serve(pipe: Connection, setup: WorkSetup[Any, Any, Any], number: int) -> None:
+    """The life of a worker: open what it needs once, then answer chunks until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        reader = ChunkReader(setup)
+        worker = setup.open(number)
     except InputError as error:
         pipe.send(InputError(error.what, error.remedy))
         return
-    pipe.send(reader.identities())
-    chunks: SimpleQueue[Chunk] = SimpleQueue()
+    pipe.send(worker.identities())
+    chunks: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
     # Chunks are taken from the pipe at once: two sides that send to each other would wait for ever.
     threading.Thread(target=_receive, args=(pipe, chunks), daemon=True).start()
     with suppress(OSError):
         while chunk := chunks.get():
-            pipe.send(reader.read(chunk))
+            pipe.send(worker.read(chunk))
 
 
-def _receive(pipe: Connection, chunks: SimpleQueue[Chunk]) -> None:
+def _receive(pipe: Connection, chunks: SimpleQueue[tuple[Any, ...]]) -> None:
     """Put chunks into the queue; an empty one says that no more will come."""
     with suppress(EOFError, OSError):
         while True:

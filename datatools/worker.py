@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -45,6 +45,15 @@ class WorkerSetup:
     """Pictures with a longer edge are shrunk to it; None: they stay as they are."""
     estimate_px_scale: bool = False
     """Estimate the px scale of pictures that are not shrunk."""
+    what: ClassVar[str] = "readers"
+
+    def open(self, number: int) -> ChunkReader:
+        """The readers of one worker; all workers have the same."""
+        return ChunkReader(self)
+
+    def failed(self, task: Task, cause: Cause, detail: str) -> Outcome:
+        """The outcome of a task that came to nothing."""
+        return Outcome(task, cause=cause, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ class BoardRow:
     suite_id: str = ""
     size_px: int | None = None
     """Shorter edge of the pictures; None when they differ."""
+    reader: str = ""
+    """How its pictures were read, in words: reader, mode, normaliser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +127,5 @@ class Board:
     """Real pictures against other real ones, at each n that rows have: fidelity alone, never ranked."""
     pair_p: dict[tuple[str, str], float] = field(default_factory=dict)
     """Holm-adjusted p that two settings have the same EM, paired by prompt; settings of one group only."""
+    agreements: list[str] = field(default_factory=list)
+    """How far readers agree, a line for each setting and pair of readers; never part of a rank."""

@@ -22,6 +22,7 @@ _SAMPLES = """
     JOIN text_scores t ON t.setting_id = s.setting_id AND t.prompt_id = s.prompt_id AND t.seed = s.seed
         AND t.protocol_id = $protocol
     LEFT JOIN readings r ON r.sha256 = s.sha256 AND r.reader_id = $reader
+        AND r.region_id = if($mode = 'box', s.region_id, '')
     WHERE s.status = 'done'
     ORDER BY p.position, s.seed, settings.position
 """
@@ -34,7 +35,9 @@ def load_samples(
 
     A suite alternates kinds of text, so its beginning is a fair mix, and the same for every setting.
     """
-    frame = store.frame(_SAMPLES, {"protocol": protocol_id, "reader": protocol["reader"]})
+    frame = store.frame(
+        _SAMPLES, {"protocol": protocol_id, "reader": protocol["reader"], "mode": protocol["mode"]}
+    )
     n_rows = max(1, frame["setting_id"].nunique())
     cells = frame[["prompt_id", "seed"]].drop_duplicates().head(max(1, max_pictures // n_rows))
     chosen = frame.merge(cells, on=["prompt_id", "seed"])

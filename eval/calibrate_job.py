@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine
-from eval.protocol import Protocol
 from eval.provenance import gather_provenance
-from eval.reading import read_pictures
 from eval.run import Plan, make_pictures, start_run, write_plan
 from eval.score_options import ScoreOptions
-from eval.scoring import score_again
+from eval.scoring import score_text
 from eval.store import Store
 from eval.suite import Suite, SuitePrompt
 from eval.typesetter import Typesetter, typeset_cells, typeset_setting
@@ -20,7 +18,7 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    store: Store, engine: OcrEngine, options: ScoreOptions, size_px: int | None = None
+    store: Store, engines: Sequence[OcrEngine], options: ScoreOptions, size_px: int | None = None
 ) -> list[str]:
     """Typeset, read and count every text of the store's suites; returns the calibration's settings.
 
@@ -45,8 +43,8 @@ def calibrate(
         write_plan(store, plan)
         make_pictures(store, plan, Typesetter())
     setting_ids = [setting.id for plan in plans for setting in plan.settings]
-    reader_id = read_pictures(store, engine, setting_ids)
-    score_again(store, setting_ids, Protocol(reader_id, options.min_confidence, options.normaliser))
+    for engine in engines:
+        score_text(store, setting_ids, engine, options)
     return setting_ids
 
 
@@ -60,7 +58,7 @@ def _suites(store: Store) -> list[tuple[Suite, Sequence[int]]]:
     suites: list[tuple[Suite, Sequence[int]]] = []
     for suite_id, name, version, digest, edges_px in rows:
         prompts = store.rows(
-            "SELECT prompt_id, stratum, txt, capt FROM prompts WHERE suite_id = ? ORDER BY position",
+            "SELECT prompt_id, stratum, txt, capt, prompt FROM prompts WHERE suite_id = ? ORDER BY position",
             [suite_id],
         )
         suite = Suite(name, version, digest, 1, tuple(SuitePrompt(*prompt) for prompt in prompts))

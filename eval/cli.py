@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,18 @@ from typing import Annotated, Literal
 import typer
 
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, run_app
+from datatools.errors import InputError
 from datatools.flags import flags
 from eval.comparison import compare_settings, comparison_lines
 from eval.counts import Counts
 from eval.normalise import Normaliser
-from eval.options import compat_lines, floats, parse_weights, query_lines
+from eval.options import compat_lines, floats, parse_weights, query_lines, whole_numbers
+from eval.protocol import Mode
+from eval.public_prompts import PromptFormat
 from eval.report.writing import OutputFormat, ReportOptions, write_report
 from eval.score_options import ScoreOptions, other_networks
 from eval.store import open_store
-from eval.sweep_job import SweepJob
+from eval.sweep_job import DiffusersOptions, Spread, SweepJob
 from eval.sweep_options import SweepOptions, make_sweep, read_sweep
 
 __all__ = ["app", "main", "report_main"]
@@ -44,9 +48,21 @@ Reference = Annotated[
 class ScoringFlags:
     """How pictures are read and compared; the same for every way they were made."""
 
-    ocr: Annotated[str, typer.Option(metavar="NAME", help="Reader: rapidocr, easyocr or tesseract.")] = (
-        "rapidocr"
-    )
+    ocr: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Reader: rapidocr (default), easyocr or tesseract. Repeat it: each makes rows of its own, "
+            "and how far they agree is told.",
+        ),
+    ] = None
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="e2e: the reader finds the text. box: its recogniser is shown where each line stands, which "
+            "the prompts file says. The two are never ranked together."
+        ),
+    ] = "e2e"
     normaliser: Annotated[Normaliser, typer.Option(help="What counts as the same text in error rates.")] = (
         "ci"
     )
@@ -75,7 +91,13 @@ class ScoringFlags:
     def options(self) -> ScoreOptions:
         """What scoring takes."""
         clip = None if self.clip_model == "none" else (self.clip_model, self.clip_weights)
-        return ScoreOptions(self.normaliser, self.min_confidence, clip, other_networks(self.fd or ()))
+        return ScoreOptions(
+            self.normaliser, self.min_confidence, clip, other_networks(self.fd or ()), self.mode
+        )
+
+    def readers(self) -> Sequence[str]:
+        """Names of the readers, each once."""
+        return list(dict.fromkeys(self.ocr or ["rapidocr"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +105,30 @@ class SweepFlags(ScoringFlags):
     """What is swept; lists are comma-separated or given several times, every combination is a setting."""
 
     base: Annotated[
-        list[Path], typer.Option(metavar="DIR", help="Run or checkpoint; repeat to compare several.")
-    ]
+        list[Path] | None, typer.Option(metavar="DIR", help="Run or checkpoint; repeat to compare several.")
+    ] = None
+    diffusers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR", help="A diffusers pipeline in place of --base, by hub name or folder."
+        ),
+    ] = None
+    steps: Annotated[
+        str | None, typer.Option(metavar="N,N…", help="Steps of the diffusers pipeline; default: its own.")
+    ] = None
+    size_px: Annotated[
+        int | None, typer.Option("--size", min=8, metavar="PX", help="Edge of the pipeline's pictures.")
+    ] = None
+    workers: int | None = count_option(
+        None, "Processes that make pictures; default: this one, or one per device."
+    )
+    devices: Annotated[
+        str | None, typer.Option(metavar="D,D…", help="torch devices, one worker each: cuda:0,cuda:1.")
+    ] = None
+    runner: Annotated[Literal["local", "ray"], typer.Option(help="Where workers run.")] = "local"
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Ray cluster; default: Ray on this machine.")
+    ] = None
     upsampler: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Upsampler; repeat for further stages.")
     ] = None
@@ -127,7 +171,15 @@ class SweepFlags(ScoringFlags):
     def job(self) -> SweepJob:
         """What a sweep takes."""
         return SweepJob(
-            bases=self.base,
+            bases=self.base or (),
+            diffusers=self.diffusers,
+            pipeline=self._pipeline(),
+            spread=Spread(
+                workers=self.workers,
+                devices=tuple(self.devices.split(",")) if self.devices else (),
+                runner=self.runner,
+                ray_address=self.ray_address,
+            ),
             upsamplers=self.upsampler or (),
             weights=parse_weights(self.weights),
             over=self.over,
@@ -136,6 +188,19 @@ class SweepFlags(ScoringFlags):
             batch_size=self.batch_size,
             reference=self.reference,
             sweep=self._sweep(),
+        )
+
+    def _pipeline(self) -> DiffusersOptions:
+        if self.diffusers is None:
+            if self.steps is not None or self.size_px is not None:
+                raise InputError(
+                    "--steps and --size are for --diffusers", "A cascade takes --sampler NAME:STEPS."
+                )
+            return DiffusersOptions()
+        return DiffusersOptions(
+            steps=whole_numbers(self.steps) or (None,),
+            guidance=floats(self.guidance) or (None,),
+            size_px=self.size_px,
         )
 
     def _sweep(self) -> SweepOptions:
@@ -205,7 +270,7 @@ def run(*, store: StoreFile, flags: SweepFlags) -> None:
     # Networks and readers take seconds to import, which reports and queries need not wait for.
     from eval.jobs import run_sweep
 
-    _finish(run_sweep(store, flags.job(), flags.ocr, flags.options()), store)
+    _finish(run_sweep(store, flags.job(), flags.readers(), flags.options()), store)
 
 
 @app.command()
@@ -217,6 +282,14 @@ def score(
         Path,
         typer.Option(metavar="FILE", help='JSON Lines: {"file": "a.png", "txt": "the text"} per picture.'),
     ],
+    prompt_format: Annotated[
+        PromptFormat,
+        typer.Option(
+            help="Whose prompts file it is: ours (jsonl), truth.jsonl of datatools synth, or a benchmark's "
+            "own: MARIO-Eval, AnyText-benchmark, SimpleBench or CreativeBench (glyphcontrol), DrawText, "
+            "LongText-Bench. auto: told by its content."
+        ),
+    ] = "auto",
     store: StoreFile,
     name: Annotated[str | None, typer.Option(help="The row's name; default: the folder's.")] = None,
     reference: Reference = None,
@@ -225,7 +298,9 @@ def score(
     """Score pictures that somebody else's model made."""
     from eval.jobs import score_folder
 
-    counts = score_folder(store, folder, prompts, name, reference, flags.ocr, flags.options())
+    counts = score_folder(
+        store, folder, prompts, name, reference, flags.readers(), flags.options(), prompt_format
+    )
     _finish(counts, store)
 
 
@@ -237,18 +312,31 @@ def calibrate(
     size: Annotated[
         int | None, typer.Option(min=16, metavar="PX", help="Default: the pictures' own.")
     ] = None,
+    audit_sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Only write a blind sheet of 100 pictures for a person to read."),
+    ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Only take in a filled sheet, and judge the readers by it."),
+    ] = None,
+    auditor: Annotated[str, typer.Option(help="Who filled the sheet.")] = "human",
     flags: ScoringFlags,
 ) -> None:
     """Measure the reader: what it reads of the same texts typeset, and what it invents.
 
-    Adds EM relative to that ceiling, EM corrected for both faults, and EM on texts it surely reads.
+    Adds EM relative to that ceiling, EM corrected for both faults, and EM on texts it surely reads. With
+    --audit-sheet and --audit a person is the judge: kappa, and how often the reader misses or invents.
     """
+    if audit_sheet is not None or audit is not None:
+        _audit(store, audit_sheet, audit, auditor)
+        return
     from datatools.ocr import open_engine
     from eval.calibrate_job import calibrate as calibrate_reader
 
-    options, engine = flags.options(), open_engine(flags.ocr)
+    options, engines = flags.options(), [open_engine(name) for name in flags.readers()]
     with open_store(store, "update") as opened:
-        calibrate_reader(opened, engine, options, size)
+        calibrate_reader(opened, engines, options, size)
     _tell_where(store)
 
 
@@ -319,6 +407,20 @@ def report_main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.argv.insert(1, "report")
     run_app(app)
+
+
+def _audit(store: Path, sheet: Path | None, answers: Path | None, auditor: str) -> None:
+    from eval.audit import audit_lines, import_audit, write_audit_sheet
+
+    if sheet is not None:
+        with open_store(store) as opened:
+            n = write_audit_sheet(opened, sheet)
+        messages.print(f"{sheet}/audit.html and audit.csv: {n} pictures to read", markup=False)
+    if answers is not None:
+        with open_store(store, "update") as opened:
+            import_audit(opened, answers, auditor)
+            for line in audit_lines(opened, auditor):
+                typer.echo(line)
 
 
 def _finish(counts: Counts, store: Path) -> None:

@@ -65,12 +65,13 @@ def mario_scores(pairs: Sequence[Pair]) -> dict[str, float]:
 def anytext_scores(pairs: Sequence[Pair]) -> dict[str, float]:
     """AnyText-benchmark (2024): per line, case-sensitive equality, and 1 - lev / (longer length + 1e-5).
 
-    AnyText reads the known box of each line; lines here are paired by their order instead. Targets are cut
-    to 20 characters, as theirs.
+    AnyText reads the known box of each line: readings of box mode are paired with it, a box in which nothing
+    was read included; readings of the whole picture are paired by their order. Targets are cut to 20
+    characters, as theirs.
     """
     equal, similar = [], []
     for pair in pairs:
-        boxes = pair.boxes
+        boxes = [line.strip() for line in pair.reading.split("\n")]
         for i, line in enumerate(pair.target.split("\n")):
             t, h = line.strip()[:20], boxes[i] if i < len(boxes) else ""
             equal.append(float(t == h))

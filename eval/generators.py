@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from datatools.ocr import Polygon
 from eval.suite import Cell
 from eval.sweep import Setting
 
@@ -26,6 +27,8 @@ class Made:
     """Time for this picture: that of its batch, shared out evenly."""
     n_evaluations: float | None = None
     """How often a network was called for it, over all stages."""
+    regions: tuple[Polygon, ...] | None = None
+    """Where each line of its text stands, in its pixels; None where nobody knows (`--mode box` needs it)."""
 
 
 class Generator(Protocol):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from datatools.console import messages, print_causes
-from datatools.ocr import open_engine
-from eval.cascade_generator import CascadeGenerator
+from datatools.console import messages, plain, print_causes
+from datatools.errors import InputError
+from datatools.ocr import OcrEngine, open_engine
+from eval.agreement import agreement_lines
 from eval.counts import Counts, count_pictures
 from eval.folder_generator import FolderGenerator, folder_setting, load_prompts
 from eval.generators import Generator
 from eval.provenance import gather_provenance
+from eval.public_prompts import PromptFormat
 from eval.reference import checked_reference
 from eval.run import Plan, make_pictures, start_run, write_plan
 from eval.score_options import ScoreOptions
@@ -21,26 +21,36 @@ from eval.scoring import read_and_score
 from eval.store import Store, open_store
 from eval.sweep_job import SweepJob
 from eval.sweep_plans import plan_sweep
-from txtdiff.cascade import load_cascade
+from eval.sweep_workers import default_device, make_spread
 
 __all__ = ["run_sweep", "score_folder"]
 
 
-def run_sweep(store_path: Path, job: SweepJob, reader: str, options: ScoreOptions) -> Counts:
+def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: ScoreOptions) -> Counts:
     """Make, read and score the pictures of a sweep; what the store holds already is not done again.
 
     Raises:
         InputError: an input cannot be used. All are looked at before the store is made or changed.
     """
+    if options.mode == "box":
+        raise InputError(
+            "a cascade chooses itself where it writes: no region is known to --mode box",
+            "Box mode is for `txtdiff-eval score` with boxes in the prompts file.",
+        )
     parts = plan_sweep(job)
-    engine = open_engine(reader)
+    engines = [open_engine(reader) for reader in readers]
     setting_ids = [setting.id for part in parts for setting in part.plan.settings]
     with open_store(store_path, "write") as store:
-        for part in parts:
-            cascade = load_cascade(part.checkpoints, part.weights, device=_device())
-            _make(store, part.plan, CascadeGenerator(cascade, job.batch_size))
-        protocol = read_and_score(store, setting_ids, engine, options)
-        return _tell(store, setting_ids, protocol.id)
+        if job.spread.is_one:
+            device = next(iter(job.spread.devices), default_device())
+            for part in parts:
+                _make(store, part.plan, part.generator(device, job.batch_size))
+        else:
+            for part in parts:
+                start_run(store, part.plan, gather_provenance())
+                write_plan(store, part.plan)
+            make_spread(store, parts, job.batch_size, job.spread)
+        return _score_and_tell(store, setting_ids, engines, options)
 
 
 def score_folder(
@@ -49,32 +59,40 @@ def score_folder(
     prompts_file: Path,
     name: str | None,
     reference: Path | None,
-    reader: str,
+    readers: Sequence[str],
     options: ScoreOptions,
+    prompt_format: PromptFormat = "auto",
 ) -> Counts:
     """Read and score pictures that somebody else made.
 
     Raises:
         InputError: an input cannot be used. All are looked at before the store is made or changed.
     """
-    prompts = load_prompts(prompts_file, folder)
+    prompts = load_prompts(prompts_file, folder, prompt_format)
+    if options.mode == "box":
+        prompts.check_regions()
     setting = folder_setting(prompts, name or folder.resolve().name)
     plan = Plan(prompts.suite, prompts.cells, [setting], checked_reference(reference))
-    engine = open_engine(reader)
+    engines = [open_engine(reader) for reader in readers]
     with open_store(store_path, "write") as store:
-        _make(store, plan, FolderGenerator(prompts.files))
-        protocol = read_and_score(store, [setting.id], engine, options)
-        return _tell(store, [setting.id], protocol.id)
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+        _make(store, plan, FolderGenerator(prompts))
+        return _score_and_tell(store, [setting.id], engines, options)
 
 
 def _make(store: Store, plan: Plan, generator: Generator) -> None:
     start_run(store, plan, gather_provenance())
     write_plan(store, plan)
     make_pictures(store, plan, generator)
+
+
+def _score_and_tell(
+    store: Store, setting_ids: Sequence[str], engines: Sequence[OcrEngine], options: ScoreOptions
+) -> Counts:
+    """Score, and say what became of the pictures; counts of readings are the first reader's."""
+    protocols = read_and_score(store, setting_ids, engines, options)
+    for line in agreement_lines(store, setting_ids) if len(protocols) > 1 else ():
+        messages.print(plain(line), markup=False, soft_wrap=True)
+    return _tell(store, setting_ids, protocols[0].id)
 
 
 def _tell(store: Store, setting_ids: Sequence[str], protocol_id: str) -> Counts:

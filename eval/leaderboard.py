@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from datatools.console import messages, plain
+from eval.agreement import agreement_lines
 from eval.board import Board, BoardRow, MetricInfo, Score
 from eval.board_calibration import calibrated_row, ceiling_counts, load_calibrations
 from eval.board_samples import load_samples
@@ -48,6 +49,8 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     scores = _scores(store)
     rows = _rows(store, settings, frames, scores)
     _tell_unscored(settings, rows)
+    readers = _reader_words(store, protocols)
+    rows = [replace(row, reader=readers[row.protocol_id]) for row in rows]
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
     ordered = lock_columns(ordered, picture_protocols(store))
@@ -65,7 +68,17 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
         em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
         confusions=confusions(main_counts) | confusions(ceiling),
         pair_p=pair_p,
+        agreements=list(agreement_lines(store)),
     )
+
+
+def _reader_words(store: Store, protocols: Mapping[str, Any]) -> dict[str, str]:
+    """ "rapidocr e2e ci" of each protocol."""
+    names = dict(store.rows("SELECT reader_id, name FROM readers"))
+    return {
+        protocol_id: " ".join([names.get(spec["reader"], spec["reader"]), spec["mode"], spec["normaliser"]])
+        for protocol_id, spec in protocols.items()
+    }
 
 
 def _rows(

@@ -13,7 +13,7 @@ from eval.compat import Pair, compat_scores
 from eval.store import Store
 from eval.sweep_job import Weights
 
-__all__ = ["compat_lines", "floats", "parse_weights", "query_lines"]
+__all__ = ["compat_lines", "floats", "parse_weights", "query_lines", "whole_numbers"]
 
 
 def floats(text: str | None) -> tuple[float, ...] | None:
@@ -28,6 +28,20 @@ def floats(text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(f"'{text}' is no list of numbers", "Write numbers with commas: 1,3") from error
+
+
+def whole_numbers(text: str | None) -> tuple[int, ...] | None:
+    """ "20,50" -> (20, 50); None stays None.
+
+    Raises:
+        InputError: a part is no whole number above 0.
+    """
+    numbers = floats(text)
+    if numbers is None:
+        return None
+    if any(number < 1 or number != int(number) for number in numbers):
+        raise InputError(f"'{text}' is no list of whole numbers", "Write them with commas: 20,50")
+    return tuple(int(number) for number in numbers)
 
 
 def parse_weights(text: str) -> Sequence[Weights]:

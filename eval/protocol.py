@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eval.identity import canonical_json, identity
 from eval.normalise import Normaliser
 from eval.store import Store
 
-__all__ = ["METRICS_VERSION", "Protocol", "register_protocol"]
+__all__ = ["METRICS_VERSION", "Mode", "Protocol", "register_protocol"]
+
+Mode = Literal["e2e", "box"]
+"""e2e: the reader finds the text itself. box: its recogniser is shown where each line stands."""
 
 METRICS_VERSION = 1
 """Raised whenever a change of this package could change a text score of the same reading."""
@@ -28,6 +31,7 @@ class Protocol:
     min_confidence: float = 0.5
     """Lines below this confidence are not part of the reading. Raw lines are kept, so it can be swept."""
     normaliser: Normaliser = "ci"
+    mode: Mode = "e2e"
 
     @property
     def assembly_id(self) -> str:
@@ -39,7 +43,7 @@ class Protocol:
         """The protocol as plain data."""
         return {
             "reader": self.reader_id,
-            "mode": "e2e",
+            "mode": self.mode,
             "min_confidence": self.min_confidence,
             "normaliser": self.normaliser,
             "metrics_version": METRICS_VERSION,

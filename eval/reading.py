@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from datatools.console import messages, plain, print_causes, progress
 from datatools.decode import Rejection, decode
-from datatools.ocr import OcrEngine, TextLine
+from datatools.errors import InputError
+from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, TextLine
 from eval.identity import canonical_json, identity
+from eval.protocol import Mode
 from eval.store import Store
 
 __all__ = ["find_picture", "lines_from_json", "load_picture", "read_pictures", "register_reader"]
@@ -25,37 +27,50 @@ Picture = npt.NDArray[np.uint8]
 _BATCH = 16
 
 
-def register_reader(store: Store, engine: OcrEngine) -> str:
-    """Enter a reader into the store. Its id is the hash of name, version, weights and settings."""
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A picture to be read: the whole of it, or (box mode) these regions of it."""
+
+    sha256: str
+    region_id: str
+    regions: tuple[Polygon, ...]
+
+
+def register_reader(store: Store, engine: OcrEngine, mode: Mode = "e2e") -> str:
+    """Enter a reader into the store. Its id is the hash of name, version, weights, settings and mode."""
     spec = {
         "name": engine.name,
         "version": engine.version,
         "weights_digest": engine.weights_digest,
-        "settings": dict(engine.settings),
+        "settings": dict(engine.settings)
+        | ({"mode": mode, "region_margin": REGION_MARGIN} if mode == "box" else {}),
     }
     reader_id = identity(spec)
     store.write("readers", [spec | {"reader_id": reader_id, "settings": canonical_json(spec["settings"])}])
     return reader_id
 
 
-def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str]) -> str:
+def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str], mode: Mode = "e2e") -> str:
     """Read every picture of these settings that this reader has no lines of; returns the reader's id.
 
     One that could not be read counts as worst, and is tried again by the next call: a reader that ran out of
     memory or a disk that was away says nothing about the picture.
+
+    Args:
+        mode: box reads the known regions of each picture alone; pictures without any are not read.
+
+    Raises:
+        InputError: box mode, and a reader that cannot be told where text stands.
     """
-    reader_id = register_reader(store, engine)
-    unread = store.rows(
-        """SELECT DISTINCT sha256 FROM samples
-           WHERE status = 'done' AND setting_id IN (SELECT unnest(?)) AND sha256 NOT IN
-               (SELECT sha256 FROM readings WHERE reader_id = ? AND lines IS NOT NULL) ORDER BY sha256""",
-        [list(setting_ids), reader_id],
-    )
+    if mode == "box" and not isinstance(engine, RegionReader):
+        raise InputError(f"the reader '{engine.name}' cannot read known regions", "Use --mode e2e with it.")
+    reader_id = register_reader(store, engine, mode)
+    unread = _unread(store, reader_id, setting_ids, mode)
     causes: Counter[str] = Counter()
     if unread:
         with progress(f"reading pictures ({engine.name})", len(unread)) as advance:
             for start in range(0, len(unread), _BATCH):
-                batch = [sha256 for (sha256,) in unread[start : start + _BATCH]]
+                batch = unread[start : start + _BATCH]
                 rows = _read_batch(store, engine, reader_id, batch)
                 store.write("readings", rows)
                 causes.update(row["cause"] for row in rows if row["cause"] is not None)
@@ -63,6 +78,26 @@ def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str]) -
     if causes:
         print_causes("pictures that could not be read; run the same command again to try them again", causes)
     return reader_id
+
+
+def _unread(store: Store, reader_id: str, setting_ids: Sequence[str], mode: Mode) -> list[_Task]:
+    rows = store.rows(
+        """WITH wanted AS (
+               SELECT DISTINCT sha256, if($mode = 'box', region_id, '') AS region_id,
+                      if($mode = 'box', regions, NULL) AS regions
+               FROM samples WHERE status = 'done' AND setting_id IN (SELECT unnest($settings))
+                 AND ($mode = 'e2e' OR regions IS NOT NULL))
+           SELECT sha256, region_id, regions FROM wanted ANTI JOIN (
+               SELECT sha256, region_id FROM readings WHERE reader_id = $reader AND lines IS NOT NULL)
+           USING (sha256, region_id) ORDER BY ALL""",
+        {"mode": mode, "settings": list(setting_ids), "reader": reader_id},
+    )
+    return [
+        _Task(sha256, region_id, tuple(tuple((x, y) for x, y in polygon) for polygon in json.loads(regions)))
+        if regions
+        else _Task(sha256, region_id, ())
+        for sha256, region_id, regions in rows
+    ]
 
 
 def load_picture(store: Store, sha256: str) -> Picture:
@@ -97,35 +132,42 @@ def lines_from_json(text: str | None) -> list[TextLine]:
     ]
 
 
-def _read_batch(store: Store, engine: OcrEngine, reader_id: str, batch: list[str]) -> list[dict[str, Any]]:
-    pictures, rows = {}, []
-    for sha256 in batch:
+def _read_batch(
+    store: Store, engine: OcrEngine, reader_id: str, batch: Sequence[_Task]
+) -> list[dict[str, Any]]:
+    found: list[tuple[_Task, Picture]] = []
+    rows = []
+    for task in batch:
         try:
-            pictures[sha256] = load_picture(store, sha256)
+            found.append((task, load_picture(store, task.sha256)))
         except Rejection as error:
-            rows.append(_row(sha256, reader_id, None, error.cause, None))
+            rows.append(_row(task, reader_id, None, error.cause, None))
     start = time.perf_counter()
-    readings = _read(engine, list(pictures.values()))
-    seconds = (time.perf_counter() - start) / max(len(pictures), 1)
-    for sha256, lines in zip(pictures, readings, strict=True):
+    readings = _read(engine, found)
+    seconds = (time.perf_counter() - start) / max(len(found), 1)
+    for (task, _), lines in zip(found, readings, strict=True):
         cause = "reader_error" if lines is None else None
-        rows.append(_row(sha256, reader_id, lines, cause, seconds))
+        rows.append(_row(task, reader_id, lines, cause, seconds))
     return rows
 
 
-def _read(engine: OcrEngine, pictures: list[Picture]) -> list[list[TextLine] | None]:
+def _read(engine: OcrEngine, found: Sequence[tuple[_Task, Picture]]) -> list[list[TextLine] | None]:
     """Lines of each picture; None for one on which the reader itself breaks down, and why on stderr."""
+    pictures = [picture for _, picture in found]
     try:
+        if isinstance(engine, RegionReader) and any(task.region_id for task, _ in found):
+            return list(engine.read_regions(pictures, [task.regions for task, _ in found]))
         return list(engine.read(pictures))
     except Exception as error:  # a reader is foreign code: one picture must not cost the others
-        if len(pictures) <= 1:
+        if len(found) <= 1:
             messages.print(plain(f"{engine.name} failed on a picture: {error!r}"), markup=False)
-            return [None] * len(pictures)
-        return [lines for picture in pictures for lines in _read(engine, [picture])]
+            return [None] * len(found)
+        return [lines for one in found for lines in _read(engine, [one])]
 
 
 def _row(
-    sha256: str, reader_id: str, lines: list[TextLine] | None, cause: str | None, seconds: float | None
+    task: _Task, reader_id: str, lines: list[TextLine] | None, cause: str | None, seconds: float | None
 ) -> dict[str, Any]:
     text = None if lines is None else json.dumps([asdict(line) for line in lines], ensure_ascii=False)
-    return {"sha256": sha256, "reader_id": reader_id, "lines": text, "cause": cause, "seconds": seconds}
+    key = {"sha256": task.sha256, "region_id": task.region_id, "reader_id": reader_id}
+    return key | {"lines": text, "cause": cause, "seconds": seconds}

@@ -10,12 +10,12 @@ from typing import Any
 
 from datatools.console import progress
 from eval.generators import Generator, Made
-from eval.identity import canonical_json
+from eval.identity import canonical_json, identity
 from eval.store import Store
 from eval.suite import Cell, Suite
 from eval.sweep import Setting
 
-__all__ = ["Plan", "make_pictures", "start_run", "write_plan"]
+__all__ = ["Plan", "keep_pictures", "make_pictures", "pending_cells", "start_run", "write_plan"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def write_plan(store: Store, plan: Plan) -> None:
 
 def make_pictures(store: Store, plan: Plan, generator: Generator) -> None:
     """Make every picture of the plan that is not in the store, batch by batch."""
-    pending = {setting.id: _pending(store, setting, plan.cells) for setting in plan.settings}
+    pending = {setting.id: pending_cells(store, setting, plan.cells) for setting in plan.settings}
     total = sum(map(len, pending.values()))
     if not total:
         return
@@ -65,14 +65,19 @@ def make_pictures(store: Store, plan: Plan, generator: Generator) -> None:
         for setting in plan.settings:
             advance(0, setting.label)
             for batch in generator.make(setting, pending[setting.id]) if pending[setting.id] else ():
-                store.write("samples", [_sample_row(store, setting, made, plan.run_id) for made in batch])
+                keep_pictures(store, setting, batch, plan.run_id)
                 advance(len(batch), setting.label)
+
+
+def keep_pictures(store: Store, setting: Setting, batch: Sequence[Made], run_id: str) -> None:
+    """Keep what became of a batch of cells: picture files first, then their rows in one transaction."""
+    store.write("samples", [_sample_row(store, setting, made, run_id) for made in batch])
 
 
 def _prompt_rows(suite: Suite) -> list[dict[str, Any]]:
     return [
         {"suite_id": suite.id, "prompt_id": prompt.id, "position": position, "stratum": prompt.stratum}
-        | {"txt": prompt.txt, "capt": prompt.capt}
+        | {"txt": prompt.txt, "capt": prompt.capt, "prompt": prompt.prompt}
         for position, prompt in enumerate(suite.prompts)
     ]
 
@@ -99,7 +104,7 @@ def _expect_cells(store: Store, setting: Setting, plan: Plan) -> None:
     store.write("samples", rows)
 
 
-def _pending(store: Store, setting: Setting, cells: Sequence[Cell]) -> list[Cell]:
+def pending_cells(store: Store, setting: Setting, cells: Sequence[Cell]) -> list[Cell]:
     """Cells without a whole picture, failed ones included: running again is how one retries."""
     sql = "SELECT prompt_id, seed, sha256 FROM samples WHERE setting_id = ? AND status = 'done'"
     done = {
@@ -123,6 +128,8 @@ def _sample_row(store: Store, setting: Setting, made: Made, run_id: str) -> dict
         "seconds": made.seconds,
         "n_evaluations": made.n_evaluations,
         "run_id": run_id,
+        "regions": None if made.regions is None else canonical_json(made.regions),
+        "region_id": None if made.regions is None else identity(made.regions),
     }
     if made.picture is not None:
         height_px, width_px = made.picture.shape[:2]

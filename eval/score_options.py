@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from datatools.errors import InputError, suggest
 from eval.normalise import Normaliser
+from eval.protocol import Mode
 
 __all__ = ["OtherNetworkName", "ScoreOptions", "other_networks"]
 
@@ -24,6 +25,7 @@ class ScoreOptions:
     """Architecture and weights of the scoring CLIP; None: agreement is not scored."""
     other_networks: tuple[OtherNetworkName, ...] = ()
     """Networks beside Inception over whose features the Fréchet distance is taken."""
+    mode: Mode = "e2e"
 
 
 def other_networks(names: Sequence[str]) -> tuple[OtherNetworkName, ...]:

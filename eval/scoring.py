@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 
 from datatools.ocr import OcrEngine
 from eval.aggregate import score_texts
+from eval.agreement import keep_agreements
 from eval.board import Score
 from eval.clip_scoring import score_clip
 from eval.counts import load_counts
@@ -17,20 +19,34 @@ from eval.score_options import ScoreOptions
 from eval.store import Store
 from eval.text_scoring import count_texts
 
-__all__ = ["read_and_score", "replace_scores", "score_again"]
+__all__ = ["read_and_score", "replace_scores", "score_again", "score_text"]
 
 
 def read_and_score(
-    store: Store, setting_ids: Sequence[str], engine: OcrEngine, options: ScoreOptions
-) -> Protocol:
-    """Score these settings on text, fidelity and agreement; what the store holds already is not redone."""
-    reader_id = read_pictures(store, engine, setting_ids)
-    protocol = Protocol(reader_id, options.min_confidence, options.normaliser)
-    score_again(store, setting_ids, protocol)
+    store: Store, setting_ids: Sequence[str], engines: Sequence[OcrEngine], options: ScoreOptions
+) -> list[Protocol]:
+    """Score these settings on text, fidelity and agreement; what the store holds already is not redone.
+
+    Each reader makes rows of its own, never ranked with another's; where there are several, how far they
+    agree is kept too (`eval.agreement`).
+    """
+    protocols = [score_text(store, setting_ids, engine, options) for engine in engines]
+    for one, other in combinations(protocols, 2):
+        keep_agreements(store, setting_ids, one, other)
     for setting_id, protocol_id, scores in score_fidelity(store, setting_ids, options.other_networks):
         replace_scores(store, setting_id, protocol_id, scores)
     for setting_id, protocol_id, scores in score_clip(store, setting_ids, options.clip):
         replace_scores(store, setting_id, protocol_id, scores)
+    return protocols
+
+
+def score_text(
+    store: Store, setting_ids: Sequence[str], engine: OcrEngine, options: ScoreOptions
+) -> Protocol:
+    """Read and score these settings on text alone."""
+    reader_id = read_pictures(store, engine, setting_ids, options.mode)
+    protocol = Protocol(reader_id, options.min_confidence, options.normaliser, options.mode)
+    score_again(store, setting_ids, protocol)
     return protocol
 
 

@@ -21,9 +21,10 @@ import pyarrow as pa
 from PIL import Image
 
 from datatools.atomic import write_bytes_atomic
+from datatools.console import messages
 from datatools.errors import InputError
 from eval.places import make_folder_of
-from eval.store_schema import ADDED_TABLES, SCHEMA_VERSION, TABLES
+from eval.store_schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADE_FROM_1
 
 __all__ = ["Store", "open_store"]
 
@@ -72,10 +73,10 @@ class Store:
             relation = self._connection.sql(sql)
             return relation.to_arrow_table() if relation is not None else pa.table({})
 
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as tuples."""
         with _interruptible():
-            return self._connection.execute(sql, list(params) or None).fetchall()
+            return self._connection.execute(sql, params or None).fetchall()
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows, all with the same columns, in one transaction; an existing key is replaced."""
@@ -149,6 +150,8 @@ def open_store(path: Path, mode: Literal["write", "update", "read"] = "read") ->
         connection = duckdb.connect(str(path), read_only=mode == "read")
     except duckdb.IOException as error:
         raise InputError(*_explain(path, str(error))) from error
+    if _version(connection) == "1":
+        connection = _upgrade(path, connection, mode)
     try:
         # A store holds strangers' texts: no statement may reach other files through it.
         connection.execute("SET enable_external_access = false")
@@ -159,17 +162,45 @@ def open_store(path: Path, mode: Literal["write", "update", "read"] = "read") ->
     return Store(path, connection)
 
 
-def _prepare(path: Path, connection: duckdb.DuckDBPyConnection, mode: str) -> None:
+def _version(connection: duckdb.DuckDBPyConnection) -> str | None:
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if mode == "write" and not tables:  # new, or killed before its first commit
+    if not {"meta", "samples"} <= tables:
+        return None
+    [(version,)] = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
+    return str(version)
+
+
+def _upgrade(path: Path, old: duckdb.DuckDBPyConnection, mode: str) -> duckdb.DuckDBPyConnection:
+    """Bring a store of version 1 up to date, as a whole or not at all, and open it again."""
+    old.close()
+    try:
+        connection = duckdb.connect(str(path))
+    except duckdb.IOException as error:
+        what = f"{path} has schema version 1 and cannot be brought to {SCHEMA_VERSION}: {error}"
+        raise InputError(what, "Make it writable, or copy it to where you may write.") from error
+    try:
+        connection.execute(f"BEGIN; {UPGRADE_FROM_1} {ADDED_TABLES} COMMIT")
+        messages.print(f"{path}: schema version 1 was brought to {SCHEMA_VERSION}", markup=False)
+        if mode != "read":
+            return connection
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return duckdb.connect(str(path), read_only=True)
+
+
+def _prepare(path: Path, connection: duckdb.DuckDBPyConnection, mode: str) -> None:
+    tables = connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()
+    if mode == "write" and tables == [(0,)]:  # new, or killed before its first commit
         connection.execute("BEGIN")
         connection.execute(TABLES + ADDED_TABLES)
         connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
         connection.execute("COMMIT")
         return
-    if "meta" not in tables or "samples" not in tables:
+    version = _version(connection)
+    if version is None:
         raise InputError(f"{path} is a DuckDB file but no evaluation store", "Give another --store.")
-    [(version,)] = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
     if version != str(SCHEMA_VERSION):
         raise InputError(
             f"{path} has schema version {version}; this program reads {SCHEMA_VERSION}",

@@ -27,6 +27,8 @@ class SuitePrompt:
     stratum: str
     txt: str
     capt: str | None = None
+    prompt: str | None = None
+    """The whole prompt for models that take one text; None: put together from `txt` and `capt`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def load_suite(name: str, limit: int | None = None) -> Suite:
     """A bundled suite by name, or a file of the same form by path.
 
     Args:
-        name: "smoke", "dev", "full", or the path of a .jsonl file whose first line names the suite.
+        name: "smoke", "dev", "full", the path of a .jsonl file whose first line names the suite, or the
+            prompt file of a public benchmark (`eval.public_prompts`).
         limit: only the first so many prompts. Kinds alternate in the file, so any beginning is a fair mix.
 
     Raises:
@@ -75,7 +78,11 @@ def load_suite(name: str, limit: int | None = None) -> Suite:
         )
     if limit is not None and limit < 1:
         raise InputError(f"a limit of {limit} prompts leaves nothing to make", "Give --limit 1 or more.")
+    if path.suffix != ".jsonl":
+        return _limited(_public_suite(path), limit)
     head, *rows = read_jsonl(path)
+    if "suite" not in head and "prompt_id" in head:
+        return _limited(_public_suite(path), limit)
     if "suite" not in head:
         raise InputError(
             f"{path}: the first line does not name the suite", 'Write {"suite": "NAME", "version": 1}'
@@ -90,7 +97,20 @@ def load_suite(name: str, limit: int | None = None) -> Suite:
     if not suite.prompts:
         raise InputError(f"{path}: a suite without prompts")
     _check_unique(suite, path)
+    return _limited(suite, limit)
+
+
+def _limited(suite: Suite, limit: int | None) -> Suite:
     return suite if limit is None else replace(suite, prompts=suite.prompts[:limit])
+
+
+def _public_suite(path: Path) -> Suite:
+    """A benchmark's prompts as a suite, four pictures each, as all of them have it."""
+    from eval.public_prompts import read_public_prompts  # it reads prompts into this module's types
+
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    prompts = tuple(one.prompt for one in read_public_prompts(path))
+    return Suite(path.stem, 1, digest, 4, prompts)
 
 
 def cells_of(suite: Suite) -> list[Cell]:
@@ -148,13 +168,13 @@ def _whole_number(head: dict[str, Any], key: str, path: Path) -> int:
 
 
 def _prompt(row: dict[str, Any], where: str) -> SuitePrompt:
-    capt = row.get("capt")
-    if not isinstance(row.get("txt"), str) or not (capt is None or isinstance(capt, str)):
-        raise InputError(f"{where}: 'txt' must be a text, and 'capt' a text or null")
+    capt, prompt = row.get("capt"), row.get("prompt")
+    if not isinstance(row.get("txt"), str) or not all(isinstance(x, str | None) for x in (capt, prompt)):
+        raise InputError(f"{where}: 'txt' must be a text, 'capt' and 'prompt' a text or null")
     if len(row["txt"]) > MAX_TEXT_CHARS or len(capt or "") > MAX_TEXT_CHARS:
         raise InputError(f"{where}: a text of more than {MAX_TEXT_CHARS} characters")
     stratum = str(row.get("stratum", "empty" if not row["txt"].strip() else "all"))
-    return SuitePrompt(str(row.get("id", where.rpartition(" ")[2])), stratum, row["txt"], capt)
+    return SuitePrompt(str(row.get("id", where.rpartition(" ")[2])), stratum, row["txt"], capt, prompt)
 
 
 def _check_unique(suite: Suite, path: Path) -> None:

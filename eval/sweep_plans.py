@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 
 from datatools.errors import InputError
-from eval.cascade_generator import cascade_settings
+from eval.cascade_generator import CascadeGenerator, cascade_settings
+from eval.generators import Generator
 from eval.reference import checked_reference
 from eval.run import Plan
 from eval.suite import cells_of, load_suite
-from eval.sweep_job import SweepJob, Weights
-from txtdiff.cascade import Cascade, Stage
+from eval.sweep_job import DiffusersOptions, SweepJob, Weights
+from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
 from txtdiff.model.unet import build_network
@@ -24,7 +25,7 @@ from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoi
 from txtdiff.training.state import read_facts
 from txtdiff.training.weights import load_config
 
-__all__ = ["CascadePlan", "plan_sweep"]
+__all__ = ["CascadePlan", "DiffusersPlan", "SweepPart", "plan_sweep"]
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,56 @@ class CascadePlan:
     """Base first. Settled here: a run that is still training has a newer one by the time it is loaded."""
     weights: Weights
 
+    def generator(self, device: str, batch_size: int) -> CascadeGenerator:
+        """The cascade itself, ready to make pictures on a device."""
+        return CascadeGenerator(load_cascade(self.checkpoints, self.weights, device=device), batch_size)
 
-def plan_sweep(job: SweepJob) -> list[CascadePlan]:
-    """One plan per cascade and kind of weights, in the order asked for. Reads no weights, writes nothing.
+
+@dataclass(frozen=True)
+class DiffusersPlan:
+    """The part of a sweep that one diffusers pipeline makes."""
+
+    plan: Plan
+    source: str
+    options: DiffusersOptions
+
+    def generator(self, device: str, batch_size: int) -> Generator:
+        """The pipeline itself, ready to make pictures on a device."""
+        from eval.diffusers_generator import DiffusersGenerator  # an extra: it need not be installed
+
+        return DiffusersGenerator(self.source, self.options, device, batch_size)
+
+
+SweepPart = CascadePlan | DiffusersPlan
+
+
+def plan_sweep(job: SweepJob) -> Sequence[SweepPart]:
+    """One plan per pipeline, or per cascade and kind of weights, in the order asked for.
+
+    Reads no weights and writes nothing.
 
     Raises:
         InputError: suite, reference, a checkpoint or a sampler setting cannot be used, or stages do not fit.
     """
+    if bool(job.bases) == (job.diffusers is not None):
+        raise InputError("give --base or --diffusers: who is to make the pictures?")
     suite = load_suite(job.suite, job.limit)
     whole = Plan(suite, cells_of(suite), (), checked_reference(job.reference))
+    if job.diffusers is not None:
+        return [_plan_pipeline(job.diffusers, job.pipeline, whole)]
     bases = [path for base in job.bases for path in _checkpoints(base, job.over)]
     return [
         _plan_cascade(job, whole, base, weights, is_one_of_several=len(bases) > 1)
         for base in bases
         for weights in job.weights
     ]
+
+
+def _plan_pipeline(source: str, options: DiffusersOptions, whole: Plan) -> DiffusersPlan:
+    from eval.diffusers_generator import diffusers_settings
+
+    settings = diffusers_settings(source, whole.suite, options)
+    return DiffusersPlan(Plan(whole.suite, whole.cells, settings, whole.reference), source, options)
 
 
 def _checkpoints(base: Path, over: Literal["checkpoints"] | None) -> Sequence[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import pyarrow as pa
 
+from datatools.ocr import TextLine
 from datatools.transcript import TranscriptSettings, transcription
 from eval.normalise import Normaliser
 from eval.pair_counts import PairCounts, count_pair, missing_counts
@@ -22,8 +23,11 @@ _CELLS = """
     JOIN settings USING (setting_id)
     JOIN prompts p ON p.suite_id = settings.suite_id AND p.prompt_id = s.prompt_id
     LEFT JOIN transcripts t
-        ON t.sha256 = s.sha256 AND s.status = 'done' AND t.reader_id = $reader AND t.assembly_id = $assembly
+        ON t.sha256 = s.sha256 AND t.region_id = if($mode = 'box', s.region_id, '')
+        AND s.status = 'done' AND t.reader_id = $reader AND t.assembly_id = $assembly
     WHERE s.setting_id IN (SELECT unnest($settings))
+      -- Where no text was asked for there is no region, so nothing that box mode could tell.
+      AND ($mode = 'e2e' OR trim(p.txt) <> '')
     ORDER BY ALL
 """
 
@@ -32,10 +36,8 @@ def count_texts(store: Store, protocol: Protocol, setting_ids: Sequence[str]) ->
     """Count every expected picture of these settings under a protocol, missing ones as worst."""
     register_protocol(store, protocol)
     _assemble(store, protocol)
-    cells = store.frame(
-        _CELLS,
-        {"reader": protocol.reader_id, "assembly": protocol.assembly_id, "settings": list(setting_ids)},
-    )
+    key = {"reader": protocol.reader_id, "assembly": protocol.assembly_id, "mode": protocol.mode}
+    cells = store.frame(_CELLS, key | {"settings": list(setting_ids)})
     if not cells.empty:
         store.write_table("text_scores", _counted(cells, protocol))
 
@@ -43,20 +45,28 @@ def count_texts(store: Store, protocol: Protocol, setting_ids: Sequence[str]) ->
 def _assemble(store: Store, protocol: Protocol) -> None:
     """Join the lines of readings that were not joined under these rules yet."""
     rows = store.rows(
-        """SELECT sha256, lines FROM readings WHERE reader_id = ? AND lines IS NOT NULL AND sha256 NOT IN
-               (SELECT sha256 FROM transcripts WHERE reader_id = ? AND assembly_id = ?)""",
-        [protocol.reader_id, protocol.reader_id, protocol.assembly_id],
+        """SELECT sha256, region_id, lines FROM readings ANTI JOIN (
+               SELECT sha256, region_id FROM transcripts
+               WHERE reader_id = $reader AND assembly_id = $assembly)
+           USING (sha256, region_id) WHERE reader_id = $reader AND lines IS NOT NULL""",
+        {"reader": protocol.reader_id, "assembly": protocol.assembly_id},
     )
-    # "any": the reader's own characters. A reading is not corrected towards what prompts may hold.
-    rules = TranscriptSettings(min_confidence=protocol.min_confidence, characters="any")
     key = {"reader_id": protocol.reader_id, "assembly_id": protocol.assembly_id}
     store.write(
         "transcripts",
         [
-            key | {"sha256": sha256, "text": transcription(lines_from_json(lines), rules)}
-            for sha256, lines in rows
+            key
+            | {"sha256": sha256, "region_id": region_id, "text": _joined(lines_from_json(lines), protocol)}
+            for sha256, region_id, lines in rows
         ],
     )
+
+
+def _joined(lines: Sequence[TextLine], protocol: Protocol) -> str:
+    if protocol.mode == "box":  # regions come in the order of the lines that were asked for
+        return "\n".join(line.text if line.confidence >= protocol.min_confidence else "" for line in lines)
+    # "any": the reader's own characters. A reading is not corrected towards what prompts may hold.
+    return transcription(lines, TranscriptSettings(min_confidence=protocol.min_confidence, characters="any"))
 
 
 def _counted(cells: pd.DataFrame, protocol: Protocol) -> pa.Table:

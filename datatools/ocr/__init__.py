@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from datatools.ocr.engine import OcrEngine, TextLine
+from datatools.ocr.engine import OcrEngine, Polygon, RegionReader, TextLine
 from datatools.ocr.enlarge import EnlargeSettings, enlarge
 from datatools.ocr.opening import ENGINES, open_engine
+from datatools.ocr.regions import REGION_MARGIN
 
-__all__ = ["ENGINES", "EnlargeSettings", "OcrEngine", "TextLine", "enlarge", "open_engine"]
+__all__ = [
+    "ENGINES",
+    "REGION_MARGIN",
+    "EnlargeSettings",
+    "OcrEngine",
+    "Polygon",
+    "RegionReader",
+    "TextLine",
+    "enlarge",
+    "open_engine",
+]

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from datatools.ocr.easyocr_weights import find_weights, load_reader
-from datatools.ocr.engine import Picture, TextLine, digest_of_files, polygon_from
+from datatools.ocr.engine import Picture, Polygon, TextLine, digest_of_files, polygon_from
 from datatools.ocr.enlarge import EnlargeSettings, enlarge
+from datatools.ocr.regions import cut_regions
 
 __all__ = ["EasyOcrEngine", "EasyOcrSettings"]
 
@@ -66,6 +67,26 @@ class EasyOcrEngine:
         """
         with _few_threads(self._given.n_threads):
             return [self._read_one(picture) for picture in pictures]
+
+    def read_regions(
+        self, pictures: Sequence[Picture], regions: Sequence[Sequence[Polygon]]
+    ) -> list[list[TextLine]]:
+        """What the recogniser sees in each region, see `RegionReader.read_regions`."""
+        with _few_threads(self._given.n_threads):
+            return [
+                [
+                    self._recognise(crop, region)
+                    for crop, region in zip(
+                        cut_regions(picture, list(those), self._given.enlarge), those, strict=True
+                    )
+                ]
+                for picture, those in zip(pictures, regions, strict=True)
+            ]
+
+    def _recognise(self, crop: Picture, region: Polygon) -> TextLine:
+        # Without boxes it takes the whole of what it is given for one line.
+        [(_, text, confidence)] = self._reader.recognize(crop) or [(None, "", 0.0)]
+        return TextLine(region, text.strip(), float(confidence))
 
     def _read_one(self, picture: Picture) -> list[TextLine]:
         larger, factor = enlarge(picture, self._given.enlarge)

@@ -6,12 +6,20 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OcrEngine", "Picture", "TextLine", "digest_of_files", "polygon_from"]
+__all__ = [
+    "OcrEngine",
+    "Picture",
+    "Polygon",
+    "RegionReader",
+    "TextLine",
+    "digest_of_files",
+    "polygon_from",
+]
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -25,7 +33,8 @@ class TextLine:
 
     Attributes:
         polygon: four points, pixels of the picture, clockwise from the text's own top left.
-        text: what stands there, without surrounding blanks, never empty.
+        text: what stands there, without surrounding blanks; empty only for a region that was given
+            (`RegionReader`) and in which nothing was read.
         confidence: the reader's own, 0 to 1. Readers hand over everything they saw: a threshold is a
             matter of whoever uses the lines, so that it can be changed without reading again.
     """
@@ -54,6 +63,21 @@ class OcrEngine(Protocol):
         """The text lines of each picture, in the picture's own pixels, in no promised order.
 
         What is read in a picture does not depend on the pictures that are handed over with it.
+        """
+        ...
+
+
+@runtime_checkable
+class RegionReader(Protocol):
+    """A reader that can be told where text stands: its recogniser alone, without its detector."""
+
+    def read_regions(
+        self, pictures: Sequence[Picture], regions: Sequence[Sequence[Polygon]]
+    ) -> list[list[TextLine]]:
+        """One line for each region of each picture, in the order of the regions.
+
+        Args:
+            regions: per picture four corners each, in its pixels, clockwise from the text's own top left.
         """
         ...
 

@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from datatools.errors import InputError
-from datatools.ocr.engine import Picture, TextLine, digest_of_files, polygon_from
+from datatools.ocr.engine import Picture, Polygon, TextLine, digest_of_files, polygon_from
 from datatools.ocr.enlarge import EnlargeSettings, enlarge
+from datatools.ocr.regions import cut_regions
 
 __all__ = ["RapidOcrEngine", "RapidOcrSettings"]
 
@@ -55,6 +56,24 @@ class RapidOcrEngine:
     def read(self, pictures: Sequence[Picture]) -> list[list[TextLine]]:
         """The text lines of each picture, see `OcrEngine.read`."""
         return [self._read_one(picture) for picture in pictures]
+
+    def read_regions(
+        self, pictures: Sequence[Picture], regions: Sequence[Sequence[Polygon]]
+    ) -> list[list[TextLine]]:
+        """What the recogniser sees in each region, see `RegionReader.read_regions`."""
+        return [
+            self._recognise(picture, list(those)) for picture, those in zip(pictures, regions, strict=True)
+        ]
+
+    def _recognise(self, picture: Picture, regions: list[Polygon]) -> list[TextLine]:
+        if not regions:
+            return []
+        crops = cut_regions(picture, regions, self._enlarge)
+        found = self._reader.recognize_txt([np.ascontiguousarray(crop[:, :, ::-1]) for crop in crops])
+        return [
+            TextLine(region, text.strip(), float(score))
+            for region, text, score in zip(regions, found.txts, found.scores, strict=True)
+        ]
 
     def _read_one(self, picture: Picture) -> list[TextLine]:
         larger, factor = enlarge(picture, self._enlarge)

@@ -17,8 +17,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from datatools.errors import InputError
-from datatools.ocr.engine import Picture, TextLine, digest_of_files, polygon_from
+from datatools.ocr.engine import Picture, Polygon, TextLine, digest_of_files, polygon_from
 from datatools.ocr.enlarge import EnlargeSettings, enlarge
+from datatools.ocr.regions import cut_regions
 
 __all__ = ["TesseractEngine", "TesseractSettings"]
 
@@ -54,14 +55,28 @@ class TesseractEngine:
     def read(self, pictures: Sequence[Picture]) -> list[list[TextLine]]:
         """The text lines of each picture, see `OcrEngine.read`."""
         enlarged = [enlarge(picture, self._given.enlarge) for picture in pictures]
-        pages = self._run([picture for picture, _ in enlarged]) if pictures else {}
+        mode = {"block": "6", "sparse": "11"}[self._given.page_mode]
+        pages = self._run([picture for picture, _ in enlarged], mode) if pictures else {}
         sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
         return [
             _lines(pages.get(number, []), factor, size_px)
             for number, ((_, factor), size_px) in enumerate(zip(enlarged, sizes, strict=True), start=1)
         ]
 
-    def _run(self, pictures: Sequence[Picture]) -> dict[int, list[dict[str, str]]]:
+    def read_regions(
+        self, pictures: Sequence[Picture], regions: Sequence[Sequence[Polygon]]
+    ) -> list[list[TextLine]]:
+        """What stands in each region as one line (--psm 7), see `RegionReader.read_regions`."""
+        crops = [
+            crop
+            for picture, those in zip(pictures, regions, strict=True)
+            for crop in cut_regions(picture, list(those), self._given.enlarge)
+        ]
+        pages = self._run(crops, "7") if crops else {}
+        numbers = iter(range(1, len(crops) + 1))
+        return [[_region_line(region, pages.get(next(numbers), [])) for region in those] for those in regions]
+
+    def _run(self, pictures: Sequence[Picture], mode: str) -> dict[int, list[dict[str, str]]]:
         """Words by page number, counted from 1: tesseract reads a list of files as pages of one document."""
         with tempfile.TemporaryDirectory(prefix="txtdiff-tesseract-") as name:
             folder = Path(name)
@@ -70,7 +85,6 @@ class TesseractEngine:
                 Image.fromarray(picture).save(file)
             listing = folder / "list.txt"
             listing.write_text("\n".join(map(str, files)))
-            mode = {"block": "6", "sparse": "11"}[self._given.page_mode]
             # No dpi stands in a picture; 70 is what tesseract itself assumes, with a warning for each.
             command = [self._program, str(listing), "-", "-l", "eng", "--psm", mode, "--dpi", "70", "tsv"]
             done = _call(command, timeout_s=self._given.timeout_s * len(pictures))
@@ -86,6 +100,12 @@ def _lines(words: Sequence[dict[str, str]], factor: int, size_px: tuple[int, int
     for word in words:
         by_line[(word["block_num"], word["par_num"], word["line_num"])].append(word)
     return [_line(words, factor, size_px) for words in by_line.values()]
+
+
+def _region_line(region: Polygon, words: Sequence[dict[str, str]]) -> TextLine:
+    text = " ".join(word["text"].strip() for word in words)
+    confidence = sum(float(word["conf"]) for word in words) / max(len(words), 1) / 100
+    return TextLine(region, text, min(1.0, max(0.0, confidence)))
 
 
 def _line(words: Sequence[dict[str, str]], factor: int, size_px: tuple[int, int]) -> TextLine:

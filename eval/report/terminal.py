@@ -24,6 +24,8 @@ def print_board(
     for head in ("rank", "tie"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("setting", overflow="fold")
+    if show_reader := len({row.reader for row in rows}) > 1:
+        table.add_column("read by", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for metric in metrics:
         arrow = "↑" if metric.higher_is_better else "↓"
@@ -33,14 +35,18 @@ def print_board(
     for row, starts_group in zip(rows, _group_starts(rows), strict=True):
         if starts_group:
             table.add_section()
-        table.add_row(*_cells(row, metrics, notes))
+        cells = _cells(row, metrics, notes)
+        table.add_row(*cells[:3], *([escape(row.reader)] if show_reader else []), *cells[3:])
     if board.floors:
         table.add_section()
     for row in board.floors:
-        table.add_row(*_floor_cells(row, metrics))
+        cells = _floor_cells(row, metrics)
+        table.add_row(*cells[:3], *([""] if show_reader else []), *cells[3:])
     console.print(table)
     for reason, mark in notes.items():
         console.print(escape(plain(f"{mark} {reason}")), soft_wrap=True, style="dim")
+    for line in board.agreements:
+        console.print(escape(plain(line)), soft_wrap=True)
     n = board.counts
     made = f"{n['expected']} pictures expected, {n['done']} done"
     unread = f", {n['unread']} that the reader failed on" if n.get("unread") else ""

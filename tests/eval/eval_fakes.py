@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datatools.ocr import TextLine
+from datatools.ocr import Polygon, TextLine
 from eval.generators import Made
 from eval.protocol import Protocol
 from eval.reading import read_pictures
@@ -66,6 +66,16 @@ class Finder:
     def read(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[list[TextLine]]:
         self.n_read += len(pictures)
         return [self._lines(picture.reshape(-1)) for picture in pictures]
+
+    def read_regions(
+        self, pictures: Sequence[npt.NDArray[np.uint8]], regions: Sequence[Sequence[Polygon]]
+    ) -> list[list[TextLine]]:
+        """The i-th line of the text in the i-th region."""
+        found = []
+        for lines, those in zip(self.read(pictures), regions, strict=True):
+            texts = [line.text for line in lines] + [""] * len(those)
+            found.append([TextLine(region, text, 0.9) for region, text in zip(those, texts, strict=False)])
+        return found
 
     def _lines(self, data: npt.NDArray[np.uint8]) -> list[TextLine]:
         text = data[2 : 2 + int(data[0]) * 256 + int(data[1])].tobytes().decode()

@@ -73,7 +73,7 @@ def test_no_correction_is_made_of_a_reader_that_reads_nothing() -> None:
 
 def test_an_empty_store_has_nothing_to_calibrate(tmp_path: Path) -> None:
     with open_store(store_path(tmp_path), "write") as store, pytest.raises(InputError, match="no pictures"):
-        calibrate(store, open_engine("rapidocr"), ScoreOptions())
+        calibrate(store, [open_engine("rapidocr")], ScoreOptions())
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_the_real_reader_reads_typeset_words_and_invents_none(tmp_path: Path) ->
     with open_store(store_path(tmp_path), "write") as store:
         fill(store, {"right": right, "half": half})
         engine = open_engine("rapidocr")
-        calibrate(store, engine, ScoreOptions(), size_px=128)
+        calibrate(store, [engine], ScoreOptions(), size_px=128)
         (ceiling,), (trap,) = store.rows(
             """SELECT avg(em_ci::INT) FROM text_scores JOIN settings USING (setting_id)
                WHERE spec->>'$.generator' = 'typeset' GROUP BY spec->>'$.role' ORDER BY spec->>'$.role'"""

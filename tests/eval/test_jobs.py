@@ -18,12 +18,14 @@ from eval.cascade_generator import CascadeGenerator, cascade_settings
 from eval.folder_generator import load_prompts
 from eval.jobs import run_sweep, score_folder
 from eval.options import floats, parse_weights
+from eval.reading import load_picture
 from eval.score_options import ScoreOptions
 from eval.store import open_store
 from eval.suite import cells_of, load_suite
-from eval.sweep_job import SweepJob
+from eval.sweep_job import Spread, SweepJob
 from eval.sweep_options import SweepOptions, make_sweep, read_sweep
 from eval.sweep_plans import plan_sweep
+from eval.sweep_workers import SweepTask, SweepWork
 from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
@@ -93,7 +95,7 @@ def test_a_sweep_makes_every_setting_and_goes_on_where_it_is(
     checkpoint: Path, reader: Finder, tmp_path: Path
 ) -> None:
     job, path = SweepJob(bases=[checkpoint], limit=3, sweep=SWEEP, batch_size=2), store_path(tmp_path)
-    counts = run_sweep(path, job, "finder", ScoreOptions())
+    counts = run_sweep(path, job, ["finder"], ScoreOptions())
     assert (counts.expected, counts.done, counts.no_text) == (12, 12, 12)
     n_read = reader.n_read
     with open_store(path) as store:
@@ -102,8 +104,35 @@ def test_a_sweep_makes_every_setting_and_goes_on_where_it_is(
     assert rows == [(2.0,), (4.0,)]
     assert "--reference" in reasons["fid_clean"]
     assert "--clip-model" in reasons["clip_desc"]
-    assert run_sweep(path, job, "finder", ScoreOptions()) == counts
+    assert run_sweep(path, job, ["finder"], ScoreOptions()) == counts
     assert reader.n_read == n_read
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_sweep_spread_over_processes_makes_the_same_pictures(checkpoint: Path, tmp_path: Path) -> None:
+    stores = {}
+    for name, spread in {"one": Spread(), "two": Spread(workers=2, devices=("cpu", "cpu"))}.items():
+        stores[name] = tmp_path / f"{name}.duckdb"
+        job = SweepJob(bases=[checkpoint], limit=3, batch_size=2, sweep=SWEEP, spread=spread)
+        counts = run_sweep(stores[name], job, ["finder"], ScoreOptions())
+        assert (counts.expected, counts.done) == (12, 12)
+        run_sweep(stores[name], job, ["finder"], ScoreOptions())  # nothing is left to do
+    rows = "SELECT setting_id, prompt_id, seed, status, n_evaluations, sha256 FROM samples ORDER BY ALL"
+    with open_store(stores["one"]) as one, open_store(stores["two"]) as two:
+        alone, spread_out = one.rows(rows), two.rows(rows)
+        assert [row[:5] for row in alone] == [row[:5] for row in spread_out]
+        for (*_, a), (*_, b) in zip(alone, spread_out, strict=True):
+            gaps = load_picture(one, a).astype(int) - load_picture(two, b).astype(int)
+            assert abs(gaps).max() <= 1  # other numbers of threads round otherwise
+        [(n_runs,)] = two.rows("SELECT count(*) FROM runs")
+    assert n_runs == 2
+
+
+def test_a_picture_at_which_a_worker_dies_is_a_failed_cell(cascade: Cascade) -> None:
+    setting = cascade_settings(cascade, load_suite("smoke", 1), SWEEP, {})[0]
+    task = SweepTask(0, setting, cells_of(load_suite("smoke", 1))[0])
+    outcome = SweepWork((), 1, ("cpu",)).failed(task, "crashed", "the worker ended with exit status -9")
+    assert (outcome[0], outcome[1].picture, outcome[1].cause) == (task, None, "crashed")
 
 
 def test_a_plan_names_the_settings_that_the_loaded_cascade_has(checkpoint: Path) -> None:
@@ -140,7 +169,7 @@ def test_a_wrong_input_is_told_before_anything_is_made(
     job = replace(SweepJob(bases=[checkpoint], limit=3, sweep=SWEEP), **wrong)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match=named):
-        run_sweep(tmp_path / "new" / "eval.duckdb", job, "finder", ScoreOptions())
+        run_sweep(tmp_path / "new" / "eval.duckdb", job, ["finder"], ScoreOptions())
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -159,7 +188,7 @@ def test_a_second_cascade_that_does_not_fit_is_told_before_the_first_samples(
     assert len(plan_sweep(fitting)[0].checkpoints) == 2
     job = replace(fitting, bases=[checkpoint, tmp_path / "small"])
     with pytest.raises(InputError, match="enlarges pictures of 16 px"):
-        run_sweep(store_path(tmp_path), job, "finder", ScoreOptions())
+        run_sweep(store_path(tmp_path), job, ["finder"], ScoreOptions())
     assert not store_path(tmp_path).exists()
 
 
@@ -171,7 +200,7 @@ def stage_of(config: ModelConfig) -> Stage:
 def test_a_refused_folder_leaves_no_store(folder: Path) -> None:
     path = write_prompts(folder, [{"file": "../a.png", "txt": "a"}])
     with pytest.raises(InputError, match="leaves the folder"):
-        score_folder(store_path(folder.parent), folder, path, None, None, "finder", ScoreOptions())
+        score_folder(store_path(folder.parent), folder, path, None, None, ["finder"], ScoreOptions())
     assert not store_path(folder.parent).exists()
 
 
@@ -243,7 +272,7 @@ def write_prompts(folder: Path, rows: list[dict[str, object]]) -> Path:
 def test_a_folder_is_scored_missing_and_broken_pictures_as_worst(folder: Path, reader: Finder) -> None:
     prompts = folder.parent / "prompts.jsonl"
     path = store_path(folder.parent)
-    counts = score_folder(path, folder, prompts, None, None, "finder", ScoreOptions())
+    counts = score_folder(path, folder, prompts, None, None, ["finder"], ScoreOptions())
     with open_store(path) as store:
         causes = store.rows("SELECT cause FROM samples WHERE cause IS NOT NULL ORDER BY 1")
         [(em, n, n_expected)] = store.rows("SELECT value, n, n_expected FROM scores WHERE metric = 'em_ci'")
