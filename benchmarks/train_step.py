@@ -107,7 +107,7 @@ def stepper(network: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], N
 
 
 def parents_stepper(network: nn.Module, forward: Callable[[], Tensor]) -> Callable[[], None]:
-    """A function that makes one step as the parent project does (fork_spec 8.4, 8.8 and its list of warts)."""
+    """A function that makes one step as the parent project does (fork_spec 8.4, 8.8, its list of warts)."""
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
     averages = [weight.detach().clone() for weight in network.parameters()]
 
