@@ -47,6 +47,8 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
         outcome = train(settings, out, should_stop)
     if outcome.kind == "stopped":
         raise KeyboardInterrupt
+    if not outcome.leads:
+        return
     done = "trained" if outcome.kind == "finished" else "was trained before"
     messages.print(
         f"{done} on {outcome.images} images from {outcome.n_rows} pictures; the run is in {out}",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from catalogs import make_pictures, write_catalog
+from safetensors.torch import load_file
 from tiny import tiny_catalog, tiny_config
 
 from txtdiff.config import RunConfig
@@ -49,10 +50,14 @@ def run_ranks(n_ranks: int, *runs: tuple[RunConfig, Path]) -> None:
         subprocess.Popen(
             [sys.executable, "-c", RUNS, *words],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=None if rank == 0 else subprocess.PIPE,
+            text=True,
         )
         for rank in range(n_ranks)
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0] * n_ranks
+    told = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * n_ranks
+    assert "training" not in (told[-1] or "")  # one of them speaks
 
 
 def free_port() -> int:
@@ -110,7 +115,11 @@ def test_two_processes_train_what_one_trains(runs: Path, kind: str) -> None:
     for (_, a), (_, b) in zip(losses(one), losses(run), strict=True):
         assert b == pytest.approx(a, abs=1e-6)
     expected, ours = (load_network(each)[0].state_dict() for each in (one, run))
-    assert all(torch.allclose(expected[name], ours[name], atol=1e-3) for name in expected)
+    # Biases before a normalisation have no gradient but rounding, which AdamW enlarges to whole steps.
+    squares = load_file(one / "step-80" / "optim.safetensors")
+    moved = [name for name in expected if squares[f"exp_avg_sq.{name}"].max() > 1e-14]
+    assert len(moved) > 0.8 * len(expected)
+    assert all(torch.allclose(expected[name], ours[name], atol=1e-4) for name in moved)
 
 
 @pytest.mark.slow

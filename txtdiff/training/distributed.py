@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from datatools.console import plain
+from datatools.console import messages, plain
 from datatools.errors import InputError
 
 __all__ = ["Ranks", "join_ranks", "pick_device", "sum_counts", "sum_over_ranks", "wait_for_all"]
@@ -54,9 +54,12 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if device == "cuda":
         torch.cuda.set_device(ranks.local_rank)
     dist.init_process_group("nccl" if device == "cuda" else "gloo", rank=ranks.rank, world_size=ranks.n)
+    # One of them speaks; what goes wrong is told by each, outside.
+    messages.quiet = not ranks.leads
     try:
         yield ranks
     finally:
+        messages.quiet = False
         dist.destroy_process_group()
 
 

@@ -47,6 +47,8 @@ class Outcome:
     """Cause -> pictures that could not be read, over the whole run."""
     not_uploaded: tuple[Path, ...] = ()
     """Checkpoints that could not be copied to run.upload."""
+    leads: bool = True
+    """Whether this is the process that speaks for all."""
 
 
 def never() -> bool:
@@ -78,7 +80,7 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
-            return Outcome("was_finished", state.images, len(rows), state.failures)
+            return Outcome("was_finished", state.images, len(rows), state.failures, leads=ranks.leads)
         if ranks.leads:
             write_text_atomic(out / CONFIG, config_to_toml(config))
             if rows.classes:
@@ -86,7 +88,8 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
         with open_watch(state, out, rows, ranks) as watch:
             stopped = _loop(state, rows, watch, should_stop, device)
         kind: Literal["stopped", "finished"] = "stopped" if stopped else "finished"
-        return Outcome(kind, state.images, len(rows), state.failures, tuple(watch.not_uploaded))
+        failed = tuple(watch.not_uploaded)
+        return Outcome(kind, state.images, len(rows), state.failures, failed, ranks.leads)
 
 
 def _loop(

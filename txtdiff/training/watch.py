@@ -61,16 +61,16 @@ class Watch:
         run, images = self.state.config.run, self.state.images
         if self._due(run.log_every_images):
             self._log()
+        # Not where the run was stopped: what it leaves must not depend on that. And before the checkpoint: a
+        # run killed between the two takes this step again.
+        if images >= run.images or self._due(self.state.config.averaging.snapshot_every_images):
+            write_snapshot(self.state, self.out, self.ranks.leads)
         saving = last or self._due(run.save_every_images)
         if saving:
             self._save()
         due = saving if run.grid_every_images is None else last or self._due(run.grid_every_images)
         if due and run.grid_pictures:
             self._draw(self.out / "grids" / f"{images}.png")
-        # Not where the run was stopped: what it leaves must not depend on that.
-        due = images >= run.images or self._due(self.state.config.averaging.snapshot_every_images)
-        if due:
-            write_snapshot(self.state, self.out, self.ranks.leads)
 
     def agree(self, stop: bool) -> bool:
         """Whether to stop, the same answer on all ranks; several ranks ask each other only now and then."""
