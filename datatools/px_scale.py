@@ -7,6 +7,10 @@ space. In a picture that was never enlarged it falls smoothly with f; at the tru
 steeply below its neighbours, because neighbouring f put the original pixels elsewhere. That is evidence of
 another kind than softness, which blur and heavy compression have as well.
 
+How good it is: in the trial that the thresholds come from, wrong on 1 of 234 untouched pieces; on enlarged
+ones an answer for 53 to 79 % as PNG, 42 to 54 % as JPEG 95 and 3 to 33 % below, nearly always within 5 %
+(docs/data-formats.md has the table).
+
 Related: periodic traces of interpolation (Gallagher 2005; Popescu and Farid 2005), which fix f only up to
 aliases and share their frequencies with JPEG's blocks. benchmarks/px_scale.py measures both, a limit of the
 spectrum, and shrinking and growing again, beside this.
