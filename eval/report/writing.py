@@ -28,7 +28,7 @@ __all__ = ["OutputFormat", "ReportOptions", "write_report"]
 
 OutputFormat = Literal["table", "md", "csv", "json", "latex", "parquet"]
 
-_WIDTH_OF_A_FILE = 200  # columns, where there is no terminal that has a width
+_WIDTH_OF_A_FILE = 1000  # columns, where there is no terminal: a table with every metric fits
 
 
 @dataclass(frozen=True, kw_only=True)
