@@ -34,6 +34,12 @@ class SampleFlags:
     upsampler: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Upsampler; repeat it for further stages.")
     ] = None
+    weaker: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Lead the base away from this weaker model: needs --set base.autoguidance=2."
+        ),
+    ] = None
     txt: Annotated[
         list[str] | None,
         typer.Option(help=r"Text in the picture; \n is a new line, \\ a backslash. Repeatable."),
@@ -124,8 +130,11 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
         raise InputError("no model to sample from", "Give --base.")
     prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed, flags.label)
     paths = [flags.base, *(flags.upsampler or [])]
-    cascade = load_cascade(paths, flags.which_weights(), device=pick_device(flags.device))
+    device = pick_device(flags.device)
+    cascade = load_cascade(paths, flags.which_weights(), weaker=flags.weaker, device=device)
     settings = plan_stages(cascade, flags.sampler, flags.guidance, flags.guidance_capt, flags.changes or [])
+    if flags.weaker is not None and settings[0].autoguidance == 1:
+        raise InputError("--weaker has no effect", "Say how strongly: --set base.autoguidance=2.")
     plan = SamplingPlan(
         prompts=prompts,
         settings=settings,

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tomli_w
 import torch
@@ -76,6 +77,21 @@ def test_train_then_sample(run: Run, data: Path, tmp_path: Path, capsys: pytest.
     first = {path.name: path.read_bytes() for path in out.glob("*.png")}
     assert run("sample", *stages, *asked, "--out", "again") == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")} == first
+
+
+def test_a_weaker_model_leads_the_base_away(
+    run: Run, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, out in enumerate(("base", "weak")):
+        train = ("train", data / "tiny.toml", "--catalog", data / "catalog.duckdb", "--images", "8")
+        assert run(*train, "--out", out, "--set", f"run.seed={seed}") == 0
+    asked = ("sample", "--base", "base", "--txt", "a", "--n", "1", "--sampler", "ddim:2")
+    weaker = ("--weaker", "weak", "--set", "base.autoguidance=3")
+    assert run(*asked, "--out", "plain") == run(*asked, *weaker, "--out", "led") == 0
+    plain, led = (np.asarray(Image.open(tmp_path / out / "00000.png")) for out in ("plain", "led"))
+    assert (plain != led).any()
+    assert run(*asked, "--weaker", "weak", "--out", "idle") == 2
+    assert "--weaker has no effect" in capsys.readouterr().err
 
 
 def test_only_pictures_of_ours_are_replaced(

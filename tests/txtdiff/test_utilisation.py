@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import tiny_catalog, tiny_config
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from txtdiff.model.config import CaptionConfig, ModelConfig, TowerSize, UpsamplerConfig
@@ -50,3 +53,26 @@ def test_a_run_says_how_much_of_the_matmul_rate_it_uses(tmp_path: Path) -> None:
 
 def test_the_matmul_rate_is_measured() -> None:
     assert 1e9 < matmul_flops_per_s(torch.device("cpu"), torch.float32) < 1e14
+
+
+@pytest.mark.parametrize("what", ["model", "blocks"])
+def test_a_compiled_run_trains_the_same_weights(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as inductor would have it, but without its C++, which takes minutes."""
+    compiled: list[str] = []
+
+    def compile_without_cpp(module: nn.Module) -> None:
+        compiled.append(type(module).__name__)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(nn.Module, "compile", compile_without_cpp)
+    catalog = tiny_catalog(tmp_path)
+    weights = []
+    for compile_ in ("off", what):
+        out = tmp_path / compile_
+        train(tiny_config(catalog, f"run.compile={compile_}", "run.images=8"), out)
+        weights.append(load_file(out / "step-8" / "model.safetensors"))
+    assert set(compiled) == ({"UNet"} if what == "model" else {"ResBlock", "SelfAttention", "TextLayer"})
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], rtol=0, atol=1e-5)
