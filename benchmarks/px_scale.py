@@ -129,6 +129,8 @@ def _spectrum_axis(grey: np.ndarray) -> tuple[float, float]:
     power = np.log((np.abs(np.fft.rfft(lines, axis=1)) ** 2).mean(axis=0)[2:] / n + 0.02)
     floor, top = np.median(power[-len(power) // 10 :]), np.median(power[: len(power) // 8])
     above = np.flatnonzero(power > floor + 0.2 * (top - floor))
+    if not len(above):  # a piece without anything in it
+        return 1.0, 0.0
     cut = 0.5 * (above[-1] + 3) / len(power)
     return min(8.0, max(1.0, 0.5 / min(cut, 0.5))), float(top - floor)
 
