@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,6 +58,35 @@ def test_a_board_leaves_out_what_was_not_scored_yet_and_says_so(
         capsys.readouterr()
         assert [row.label for row in load_board(store).rows] == ["right"]
         assert "killed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_inside_a_query_ends_the_command_with_130(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    open_store(store_path(tmp_path), "write").close()
+    endless = "SELECT sum(a.range * b.range % 7) FROM range(10000000) a, range(10000000) b"
+    command = [sys.executable, "-m", "eval", "query", endless, "--store", str(store_path(tmp_path))]
+    # What a shell runs in the background is born deaf to SIGINT, and so are its children.
+    hear = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=hear) as child:
+        wait_until_open(child, store_path(tmp_path))
+        child.send_signal(number)
+        try:
+            told = child.communicate(timeout=30)[1]
+        finally:
+            child.kill()
+    assert child.returncode == 130
+    assert "Traceback" not in told
+
+
+def wait_until_open(child: subprocess.Popen[str], path: Path) -> None:
+    """Until a process has a file open, and a moment more: it is inside its query then."""
+    while child.poll() is None and not any(
+        fd.resolve() == path for fd in Path(f"/proc/{child.pid}/fd").iterdir()
+    ):
+        time.sleep(0.05)
+    time.sleep(0.5)
 
 
 def test_a_store_of_version_1_is_brought_up_to_date_with_all_it_holds(tmp_path: Path) -> None:
