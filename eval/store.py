@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -68,10 +69,21 @@ class Store:
             return self._connection.execute(sql, params or None).df()
 
     def arrow(self, sql: str) -> pa.Table:
-        """The answer to one SELECT as an Arrow table."""
-        with _interruptible():
-            relation = self._connection.sql(sql)
-            return relation.to_arrow_table() if relation is not None else pa.table({})
+        """The answer to one SELECT, which may be a user's and take for ever, as an Arrow table.
+
+        It runs in a thread: DuckDB does not always look for signals while it works, Python's own wait does.
+        """
+        with ThreadPoolExecutor(1) as pool, _interruptible():
+            answer = pool.submit(self._arrow, sql)
+            try:
+                return answer.result()
+            except KeyboardInterrupt:
+                self._connection.interrupt()
+                raise
+
+    def _arrow(self, sql: str) -> pa.Table:
+        relation = self._connection.sql(sql)
+        return relation.to_arrow_table() if relation is not None else pa.table({})
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as tuples."""
