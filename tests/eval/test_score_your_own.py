@@ -22,8 +22,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "score-your-own.md").read_text(enco
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """Two pictures with known text, and the prompts file of the page's form."""
-    make_pictures(tmp_path / "pictures", SynthOptions(n=2, size_px=128, seed=1))
+    """A picture with known text, and the prompts file of the page's form."""
+    make_pictures(tmp_path / "pictures", SynthOptions(n=1, size_px=128, seed=1))
     truth = [json.loads(line) for line in (tmp_path / "pictures" / "truth.jsonl").read_text().splitlines()]
     rows = [{"file": row["key"], "txt": row["text"], "seed": 0} for row in truth]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
