@@ -173,6 +173,8 @@ def _periodic_axis(grey: np.ndarray) -> tuple[float, float]:
     usable = (frequency > 0.17) & (np.abs(frequency * 8 - np.round(frequency * 8)) > 24 / len(second))
     usable |= (frequency > 0.17) & (size > 0) & (np.abs(frequency - 0.5) < 1 / len(second))
     peak = int(np.argmax(np.where(usable, size, 0)))
+    if not size[peak] > 0:  # a piece without anything in it
+        return 0.5, 0.0
     return float(frequency[peak]), float(np.log(size[peak] / np.median(size[usable])))
 
 
