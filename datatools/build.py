@@ -52,6 +52,8 @@ class BuildReport:
     """Failures that stand in the catalog, by cause, those of earlier builds included."""
     n_given: int = 0
     """Pictures whose own .txt speaks."""
+    px_scales: dict[str, int] = field(default_factory=dict)
+    """Px scales that stand in the catalog, by source: given, shrunk, estimated."""
     txt: TxtReport | None = None
     captions: list[CaptionReport] = field(default_factory=list)
     """Of lists."""
@@ -262,6 +264,8 @@ def _finish(
     rows = catalog.arrow("SELECT cause, count(*) AS n FROM failures GROUP BY cause").to_pylist()
     report.failures = Counter({row["cause"]: row["n"] for row in rows})
     report.n_given = int(catalog.value("SELECT count(*) FROM store.spoken WHERE source = 'given'"))
+    scales = catalog.arrow("SELECT source, count(*) AS n FROM px_scales GROUP BY source ORDER BY source")
+    report.px_scales = {row["source"]: row["n"] for row in scales.to_pylist()}
 
 
 def _end(catalog: Catalog, build: int, outcome: str, report: BuildReport) -> None:

@@ -26,6 +26,8 @@ def tell_report(report: BuildReport, catalog: Path) -> None:
     _say(f"{', '.join(parts)}. Catalog: {catalog}")
     if report.reading_share is not None:
         _say(f"{100 * report.reading_share:.0f} % of the workers' time was spent reading")
+    if report.px_scales:
+        _say("px scales: " + ", ".join(f"{n} {source}" for source, n in report.px_scales.items()))
     for captions in report.captions:
         _tell_captions(captions)
     if report.caption_files.n_files:
@@ -59,7 +61,7 @@ def tell_imported(files: Sequence[Imported]) -> None:
 
 
 def _tell_captions(report: CaptionReport) -> None:
-    _say(f"captions: {report.n_captions} of {report.n_pictures} pictures from {report.path}")
+    _say(f"captions: {report.n_captions} for {report.n_pictures} pictures from {report.path}")
     _tell_matched(report.path, report.matched)
 
 

@@ -73,7 +73,7 @@ def problems(catalog: Path) -> list[str]:
 
 def test_the_catalog_is_about_the_shrunk_pictures(source: Path, tmp_path: Path) -> None:
     catalog = tmp_path / "c.duckdb"
-    build(source, catalog, max_edge_px=64)
+    assert build(source, catalog, max_edge_px=64).px_scales == {"shrunk": 3}
     assert sizes(catalog) == STORED
     for key, uri, width, height in rows(catalog, "SELECT key, uri, width_px, height_px FROM pictures"):
         data = Path(str(uri)).read_bytes()
