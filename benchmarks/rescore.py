@@ -43,6 +43,10 @@ def main(
         score_again(store, ids, Protocol(READER))  # joins lines of readings to texts, once for all
         for normaliser in ("alnum", "nospace", "strict"):
             for _ in range(repeats):
+                store.execute(
+                    "DELETE FROM text_scores WHERE protocol_id = ?",
+                    [Protocol(READER, normaliser=normaliser).id],
+                )
                 for cached in (count_pair, flat, normalise):
                     cached.cache_clear()
                 wall, cpu = time.perf_counter(), time.process_time()
@@ -66,7 +70,8 @@ def fill(store: Store, n_rows: int) -> list[str]:
             key = {"setting_id": setting.id, "prompt_id": cell.prompt.id, "seed": cell.seed}
             samples.append(key | {"status": "done", "sha256": sha256})
             lines = json.dumps([asdict(line) for line in misread(cell.prompt.txt, rng)])
-            readings.append({"sha256": sha256, "reader_id": READER, "lines": lines})
+            key = {"sha256": sha256, "reader_id": READER, "region_id": ""}
+            readings.append(key | {"lines": lines})
     store.write("samples", samples)
     store.write("readings", readings)
     return [setting.id for setting in settings]

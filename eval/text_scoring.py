@@ -25,7 +25,11 @@ _CELLS = """
     LEFT JOIN transcripts t
         ON t.sha256 = s.sha256 AND t.region_id = if($mode = 'box', s.region_id, '')
         AND s.status = 'done' AND t.reader_id = $reader AND t.assembly_id = $assembly
+    LEFT JOIN text_scores known ON known.setting_id = s.setting_id AND known.prompt_id = s.prompt_id
+        AND known.seed = s.seed AND known.protocol_id = $protocol
     WHERE s.setting_id IN (SELECT unnest($settings))
+      -- What was counted stays: the same texts under the same protocol give the same counts.
+      AND (known.setting_id IS NULL OR known.reading IS DISTINCT FROM t.text)
       -- Where no text was asked for there is no region, so nothing that box mode could tell.
       AND ($mode = 'e2e' OR trim(p.txt) <> '')
     ORDER BY ALL
@@ -37,7 +41,7 @@ def count_texts(store: Store, protocol: Protocol, setting_ids: Sequence[str]) ->
     register_protocol(store, protocol)
     _assemble(store, protocol)
     key = {"reader": protocol.reader_id, "assembly": protocol.assembly_id, "mode": protocol.mode}
-    cells = store.frame(_CELLS, key | {"settings": list(setting_ids)})
+    cells = store.frame(_CELLS, key | {"settings": list(setting_ids), "protocol": protocol.id})
     if not cells.empty:
         store.write_table("text_scores", _counted(cells, protocol))
 
