@@ -13,6 +13,7 @@ import pandas as pd
 from eval.board import Score
 from eval.clip_score import (
     CLIP_KINDS,
+    ClipKind,
     ClipScorer,
     WeightsMissing,
     agreement,
@@ -29,7 +30,7 @@ from eval.store import Store
 __all__ = ["score_clip"]
 
 _CELLS = """
-    SELECT s.setting_id, s.prompt_id, s.status, s.sha256, p.txt, p.capt
+    SELECT s.setting_id, s.prompt_id, s.status, s.sha256, p.txt, p.capt, p.prompt
     FROM samples s JOIN settings USING (setting_id)
     JOIN prompts p ON p.suite_id = settings.suite_id AND p.prompt_id = s.prompt_id
     WHERE s.setting_id IN (SELECT unnest(?)) ORDER BY settings.position, p.position, s.seed
@@ -67,7 +68,8 @@ def _score(store: Store, scorer: ClipScorer, frame: pd.DataFrame) -> dict[str, S
     scores: dict[str, Score] = {}
     floor: float | None = None
     for kind in CLIP_KINDS:
-        prompts = [_prompt(kind, txt, capt) for txt, capt in zip(frame["txt"], frame["capt"], strict=True)]
+        asked = zip(frame["txt"], frame["capt"], frame["prompt"], strict=True)
+        prompts = [_prompt(kind, txt, capt, prompt) for txt, capt, prompt in asked]
         scores[kind], around = _score_kind(store, scorer, frame, prompts)
         floor = around if kind == "clip_desc" else floor
     description = scores["clip_desc"]
@@ -76,9 +78,9 @@ def _score(store: Store, scorer: ClipScorer, frame: pd.DataFrame) -> dict[str, S
     return scores
 
 
-def _prompt(kind: str, txt: str, capt: str | None) -> str | None:
-    prompts = dict(clip_prompts(txt, None if pd.isna(capt) else capt))
-    return {str(name): text for name, text in prompts.items()}[kind]
+def _prompt(kind: ClipKind, txt: str, capt: str | None, prompt: str | None) -> str | None:
+    # DuckDB's NULL comes out of pandas as NaN or None.
+    return clip_prompts(txt, None if pd.isna(capt) else capt, None if pd.isna(prompt) else prompt)[kind]
 
 
 def _score_kind(

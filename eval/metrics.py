@@ -317,7 +317,7 @@ PICTURE_METRICS: tuple[MetricInfo, ...] = (
         "clip_desc", "CLIP", True, "x100", "Agreement of picture and description.", "Hessel 2021, without 2.5"
     ),
     MetricInfo("clip_text", "CLIP text", True, "x100", 'Agreement with the words: the text "…".', "as CLIP"),
-    MetricInfo("clip_full", "CLIP full", True, "x100", "Agreement with description and words.", "as CLIP"),
+    MetricInfo("clip_full", "CLIP full", True, "x100", "Agreement with the whole prompt.", "as CLIP"),
     MetricInfo(
         "clip_floor",
         "CLIP chance",

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datatools.synth import SynthOptions, make_picture
-from eval.clip_score import ClipScorer, agreement, clip_prompts, open_clip_scorer, shuffled_floor
+from eval.clip_score import (
+    ClipScorer,
+    agreement,
+    clip_prompts,
+    clip_scores,
+    open_clip_scorer,
+    shuffled_floor,
+)
+from eval.clip_scoring import score_clip
 from eval.clip_weights import TINY, TINY_FOLDER
+from eval.folder_generator import FolderGenerator, folder_setting, load_prompts
+from eval.run import Plan, make_pictures, write_plan
+from eval.store import open_store
 from txtdiff.config_files import make_config, preset_layer, preset_names
 from txtdiff.model.caption_encoder import tower_size
 
@@ -68,3 +81,23 @@ def test_long_prompts_are_cut_at_its_own_77_tokens(tiny: ClipScorer) -> None:
     full = clip_prompts("word " * 90, "white letters on a black background")["clip_full"]
     assert tiny.count_truncated([str(full), "white letters"]) == 1
     assert tiny.embed_texts([str(full)]).shape == (1, 128)
+
+
+def test_the_prompt_of_a_prompts_file_is_what_the_whole_is_compared_with(
+    tiny: ClipScorer, tmp_path: Path
+) -> None:
+    pixels = np.full((64, 64, 3), 200, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    row = {"file": "a.png", "txt": "word", "capt": "black letters", "prompt": "a photograph of a red kite"}
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(row) + "\n")
+    prompts = load_prompts(tmp_path / "prompts.jsonl", tmp_path)
+    setting = folder_setting(prompts, "kites")
+    plan = Plan(prompts.suite, prompts.cells, [setting])
+    with open_store(tmp_path / "eval.duckdb", "write") as store:
+        write_plan(store, plan)
+        make_pictures(store, plan, FolderGenerator(prompts))
+        [(_, _, scores)] = score_clip(store, [setting.id], (TINY, ""))
+    told = {"clip_desc": "black letters", "clip_text": 'the text "word"', "clip_full": row["prompt"]}
+    for kind, text in told.items():
+        assert scores[kind].value == pytest.approx(clip_scores(tiny, [pixels], [text])[0], abs=1e-4)
+    assert len({scores[kind].value for kind in told}) == 3
