@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from datatools.runner import Chunk
-from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Usage, WorkerSetup
+from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Task, Usage, WorkerSetup
 
 
 class InlineRunner:
@@ -18,7 +17,7 @@ class InlineRunner:
     def start(self) -> list[ReaderIdentity]:
         return self._reader.identities()
 
-    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
+    def run(self, chunks: Iterable[tuple[Task, ...]]) -> Iterator[list[Outcome]]:
         for chunk in chunks:
             outcomes, _ = self._reader.read(chunk)
             yield outcomes
