@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,14 @@ from torch import Tensor, nn
 from datatools.console import Advance
 from datatools.errors import InputError
 from eval.ahead import ahead
+from eval.clip_agreement import CLIP_KINDS, ClipKind, Embeddings, agreement, clip_prompts, shuffled_floor
 from eval.clip_weights import (
+    DEFAULT_MODEL,
     LOCAL_FOLDER,
     MERGES,
-    TINY,
     ClipWeights,
     WeightsMissing,
-    file_digest,
+    clip_id,
     find_clip_weights,
     folder_of,
 )
@@ -43,12 +43,6 @@ __all__ = [
     "shuffled_floor",
 ]
 
-DEFAULT_MODEL = ("ViT-B-32", "laion2b_s34b_b79k")
-"""Not the tower the models are conditioned on (OpenAI's ViT-L/14@336px): that would judge its own pupil."""
-
-ClipKind = Literal["clip_desc", "clip_text", "clip_full"]
-CLIP_KINDS: tuple[ClipKind, ...] = get_args(ClipKind)
-Embeddings = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
 
@@ -121,13 +115,9 @@ def open_clip_scorer(
     network, transform = _load(name, weights)
     tokenizer = _tokenizer(name)
     length = int(getattr(network, "context_length", tokenizer.context_length))
-    # Names without their folders: a score's identity does not hang on where a file lies.
-    folder = folder_of(name)
-    label = f"{name}/{Path(pretrained).name}" if folder is None else folder.name
-    if name == TINY:
-        label = "txtdiff-tiny"
-    identity = f"open_clip/{label}/{file_digest(weights.path)[:16]}"
-    return ClipScorer(identity, network.to(device), transform, tokenizer, length)
+    return ClipScorer(
+        clip_id(name, pretrained, weights.path), network.to(device), transform, tokenizer, length
+    )
 
 
 def clip_scores(
@@ -135,37 +125,6 @@ def clip_scores(
 ) -> npt.NDArray[np.float64]:
     """CLIP score of each picture with its text, (n,), 0..100."""
     return agreement(scorer.embed_pictures(pictures), scorer.embed_texts(texts))
-
-
-def agreement(pictures: Embeddings, texts: Embeddings) -> npt.NDArray[np.float64]:
-    """100 max(0, cos) of paired unit vectors (n, d): no prefix, no factor 2.5 (Hessel et al. 2021, eq. 1)."""
-    cosine = np.einsum("nd,nd->n", pictures.astype(np.float64), texts.astype(np.float64))
-    score: npt.NDArray[np.float64] = 100 * np.maximum(0, cosine)
-    return score
-
-
-def shuffled_floor(pictures: Embeddings, texts: Embeddings, captions: Sequence[str]) -> float | None:
-    """The mean score of pictures with captions that are not theirs: what agreement by chance looks like.
-
-    Over all pairs with another caption, so no shuffle has to be drawn. None when all captions are the same.
-    """
-    others = np.array(captions)[:, None] != np.array(captions)[None, :]
-    if not others.any():
-        return None
-    return float((100 * np.maximum(0, pictures @ texts.T))[others].mean())
-
-
-def clip_prompts(txt: str, capt: str | None, prompt: str | None = None) -> Mapping[ClipKind, str | None]:
-    """What a picture is compared with: its description, its text, and both (None: there is no such thing).
-
-    Args:
-        txt: the text to be written, lines separated by newlines; "" for none.
-        capt: the description, or None.
-        prompt: the whole prompt when the model was given one; else it is put together.
-    """
-    written = f'the text "{" ".join(txt.split())}"' if txt.strip() else None
-    parts = [part for part in (capt, written) if part]
-    return {"clip_desc": capt or None, "clip_text": written, "clip_full": prompt or ", ".join(parts) or None}
 
 
 def _load(name: str, weights: ClipWeights) -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from eval.board import Score
-from eval.clip_score import (
-    CLIP_KINDS,
-    ClipKind,
-    ClipScorer,
-    WeightsMissing,
-    agreement,
-    clip_prompts,
-    open_clip_scorer,
-    shuffled_floor,
-)
+from eval.clip_agreement import CLIP_KINDS, ClipKind, agreement, clip_prompts, shuffled_floor
+from eval.clip_weights import WeightsMissing, clip_id, weights_file
 from eval.feature_store import Features, keep_features, load_features
 from eval.identity import identity
-from eval.reading import find_picture
+from eval.measured import measured
+from eval.reading import Picture, find_picture
 from eval.statistics import bootstrap_weights, cluster_sums, ratio_interval
 from eval.store import Store
 
+if TYPE_CHECKING:
+    from eval.clip_score import ClipScorer
+
 __all__ = ["score_clip"]
+
+MEASURES_VERSION = 1
+"""Raised whenever a change here could change a score of the same vectors."""
 
 _CELLS = """
     SELECT s.setting_id, s.prompt_id, s.status, s.sha256, p.txt, p.capt, p.prompt
@@ -43,28 +43,69 @@ def score_clip(
     """CLIP scores: (setting, protocol id, scores) of each setting; without weights the reason instead."""
     cells = store.frame(_CELLS, [list(setting_ids)])
     scorer = _open(model)
-    if isinstance(scorer, ClipScorer):
+    if not isinstance(scorer, str):
         keys = sorted(cells.loc[cells["status"] == "done", "sha256"].unique())
         load = partial(find_picture, store)
-        keep_features(store, scorer.id, keys, load, scorer.embed_pictures, "features (CLIP)")
+        keep_features(store, scorer.id, keys, load, scorer.pictures, "features (CLIP)")
     for setting_id, frame in cells.groupby("setting_id", sort=False):
         if isinstance(scorer, str):
             missing = Score(None, n_expected=len(frame), reason=scorer, ranked=False)
             yield str(setting_id), identity({"unscored": scorer}), dict.fromkeys(CLIP_KINDS, missing)
         else:
-            yield str(setting_id), scorer.id, _score(store, scorer, frame)
+            yield str(setting_id), scorer.id, _score_once(store, scorer, frame)
 
 
-def _open(model: tuple[str, str] | None) -> ClipScorer | str:
+@dataclass(frozen=True)
+class _Scorer:
+    """A CLIP that is opened when a vector is missing; what the store holds needs its id alone."""
+
+    id: str
+    open: Callable[[], ClipScorer]
+
+    @cached_property
+    def clip(self) -> ClipScorer:
+        """The network, opened by the first to ask."""
+        return self.open()
+
+    def pictures(self, pictures: Iterator[Picture]) -> Features:
+        """Vectors of pictures, one a row."""
+        return self.clip.embed_pictures(pictures)
+
+    def texts(self, texts: Iterator[str]) -> Features:
+        """Vectors of texts, one a row."""
+        return self.clip.embed_texts(list(texts))
+
+
+def _open(model: tuple[str, str] | None) -> _Scorer | str:
     if model is None:
         return "not asked for: give --clip-model"
-    try:
+
+    def open_now() -> ClipScorer:
+        from eval.clip_score import open_clip_scorer
+
         return open_clip_scorer(*model)
+
+    try:
+        weights = weights_file(*model)
+        if weights is not None:
+            return _Scorer(clip_id(*model, weights), open_now)
+        opened = open_now()
     except WeightsMissing as error:
         return str(error)
+    return _Scorer(opened.id, lambda: opened)
 
 
-def _score(store: Store, scorer: ClipScorer, frame: pd.DataFrame) -> dict[str, Score]:
+def _score_once(store: Store, scorer: _Scorer, frame: pd.DataFrame) -> dict[str, Score]:
+    """The scores of these pictures with these prompts, from the store where it holds them."""
+    held = frame["sha256"].isin(_held(store, scorer.id))  # a picture that is gone may come back
+    columns = ["prompt_id", "status", "sha256", "txt", "capt", "prompt"]
+    rows = frame[columns].assign(held=held).to_json(orient="values")
+    spec = {"clip": scorer.id, "measures": MEASURES_VERSION}
+    _, scores = measured(store, identity(rows), spec, lambda: _score(store, scorer, frame))
+    return scores
+
+
+def _score(store: Store, scorer: _Scorer, frame: pd.DataFrame) -> dict[str, Score]:
     scores: dict[str, Score] = {}
     floor: float | None = None
     for kind in CLIP_KINDS:
@@ -84,7 +125,7 @@ def _prompt(kind: ClipKind, txt: str, capt: str | None, prompt: str | None) -> s
 
 
 def _score_kind(
-    store: Store, scorer: ClipScorer, frame: pd.DataFrame, prompts: Sequence[str | None]
+    store: Store, scorer: _Scorer, frame: pd.DataFrame, prompts: Sequence[str | None]
 ) -> tuple[Score, float | None]:
     """Mean agreement over pictures that have such a prompt, missing ones as 0; and agreement by chance."""
     asked = frame.assign(prompt=pd.Series(prompts, index=frame.index, dtype=object)).dropna(subset="prompt")
@@ -108,22 +149,18 @@ def _score_kind(
     return score, shuffled_floor(pictures, texts, list(made["prompt"])) if len(made) else None
 
 
-def _remark(scorer: ClipScorer, prompts: Sequence[str]) -> str:
+def _remark(scorer: _Scorer, prompts: Sequence[str]) -> str:
     """Which CLIP a score comes from: towers differ by more than models do."""
-    n_cut = scorer.count_truncated(prompts)
-    cut = f"; {n_cut} of {len(prompts)} texts are cut at {scorer.context_length} tokens" if n_cut else ""
+    n_cut = scorer.clip.count_truncated(prompts)
+    cut = f"; {n_cut} of {len(prompts)} texts are cut at {scorer.clip.context_length} tokens" if n_cut else ""
     return f"scored by {scorer.id}{cut}"
 
 
-def _embed_texts(store: Store, scorer: ClipScorer, texts: Sequence[str]) -> Features:
+def _embed_texts(store: Store, scorer: _Scorer, texts: Sequence[str]) -> Features:
     """Vectors of texts, one a row; each text is embedded once and kept by its hash, as pictures are."""
     by_key = {hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(): text for text in texts}
     extractor = f"{scorer.id}/text"
-
-    def embed(some: Iterator[str]) -> Features:
-        return scorer.embed_texts(list(some))
-
-    keep_features(store, extractor, sorted(by_key), by_key.get, embed, "features of texts (CLIP)")
+    keep_features(store, extractor, sorted(by_key), by_key.get, scorer.texts, "features of texts (CLIP)")
     keys = {text: key for key, text in by_key.items()}
     return load_features(store, extractor, [keys[text] for text in texts])
 

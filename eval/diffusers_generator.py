@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from datatools.errors import InputError
-from eval.clip_score import clip_prompts
+from eval.clip_agreement import clip_prompts
 from eval.generators import Made
 from eval.suite import Cell, Suite, SuitePrompt
 from eval.sweep import Setting, grid, make_setting

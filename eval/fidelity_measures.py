@@ -1,4 +1,8 @@
-"""Features against reference features: each measure with its interval, and whether it may order rows."""
+"""Features against reference features: each measure with its interval, and whether it may order rows.
+
+`eval.fidelity` brings torch and torchmetrics, ten seconds of a processor; it is imported where something is
+measured, which scores that the store holds already are not.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,6 @@ import numpy as np
 
 from eval.board import Score
 from eval.feature_store import Features
-from eval.fidelity import (
-    FID_MIN_PICTURES,
-    fid_infinity,
-    find_copies,
-    frechet_distance,
-    kernel_distance,
-    precision_recall,
-)
 from eval.statistics import wilson
 
 __all__ = [
@@ -61,6 +57,8 @@ def fidelity_scores(ours: Features, real: Features, n_expected: int) -> dict[str
         real: (m, d) of reference pictures.
         n_expected: pictures there should be; missing ones keep a score from ordering rows.
     """
+    from eval.fidelity import kernel_distance
+
     n, n_real = len(ours), len(real)
     if min(n, n_real) < 2:
         reason = f"{n} pictures against {n_real}: at least 2 are needed"
@@ -79,6 +77,8 @@ def fidelity_scores(ours: Features, real: Features, n_expected: int) -> dict[str
 
 def distance_score(ours: Features, real: Features, n_expected: int) -> Score:
     """Fréchet distance; it orders rows from 2,048 pictures on both sides, or as many as features are wide."""
+    from eval.fidelity import FID_MIN_PICTURES, frechet_distance
+
     if min(len(ours), len(real)) < 2:
         reason = f"{len(ours)} pictures against {len(real)}: at least 2 are needed"
         return Score(None, n_expected=n_expected, reason=reason, ranked=False)
@@ -94,6 +94,8 @@ def unscored(metrics: tuple[str, ...], reason: str, n_expected: int) -> dict[str
 
 def _infinity(ours: Features, real: Features, n_expected: int) -> dict[str, Score]:
     """FID at endless pictures with 1.96 standard errors of the line's end, and how well the line fits."""
+    from eval.fidelity import FID_MIN_PICTURES, fid_infinity
+
     found = fid_infinity(ours, real)
     if found.value is None or found.standard_error is None:
         none = Score(None, n_expected=n_expected, reason=found.reason, ranked=False)
@@ -115,6 +117,8 @@ def _fit(r_squared: float, n: int, n_expected: int) -> Score:
 
 def _manifolds(ours: Features, real: Features, n_expected: int) -> dict[str, Score]:
     """Precision, recall, density and coverage against as many reference pictures as there are ours."""
+    from eval.fidelity import precision_recall
+
     n = len(ours)
     drawn = real
     if len(real) > n:
@@ -138,6 +142,8 @@ def _manifolds(ours: Features, real: Features, n_expected: int) -> dict[str, Sco
 
 
 def _copies(ours: Features, real: Features, n_expected: int) -> dict[str, Score]:
+    from eval.fidelity import find_copies
+
     n = len(ours)
     found = find_copies(ours, real)
     low, high = wilson(found.n_copies, n)

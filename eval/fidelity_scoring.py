@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datatools.console import messages
 from datatools.errors import InputError
 from eval.board import Score
 from eval.feature_store import Features, keep_features, load_features
-from eval.fidelity import (
-    Picture,
-    extract_features,
-    extractor_id,
-    open_inception,
-    open_other_network,
-)
 from eval.fidelity_measures import (
     FIDELITY_METRICS,
     MEASURES_VERSION,
@@ -29,12 +22,16 @@ from eval.fidelity_measures import (
     unscored,
 )
 from eval.identity import identity
+from eval.inception_digest import extractor_id, inception_digest
 from eval.measured import measured
-from eval.reading import find_picture
+from eval.reading import Picture, find_picture
 from eval.real_rows import RealPictures, real_features, write_real_row
 from eval.reference import load_reference_picture, open_reference
 from eval.score_options import OtherNetworkName
 from eval.store import Store
+
+if TYPE_CHECKING:
+    from eval.inception import Inception
 
 __all__ = ["score_fidelity"]
 
@@ -60,7 +57,10 @@ class _Pictures:
 
 @dataclass(frozen=True, slots=True)
 class _Measurer:
-    """A network that turns pictures into features, and what is measured between two sets of them."""
+    """A network that turns pictures into features, and what is measured between two sets of them.
+
+    The network is opened by `extract`: features that the store holds need its id alone.
+    """
 
     id: str
     extract: Callable[[Iterator[Picture]], Features]
@@ -106,11 +106,11 @@ def _score_compared(
 ) -> Iterator[Scored]:
     try:
         measurer = open_measurer()
+        _keep_features(store, measurer, settings.values())
     except InputError as error:
         for setting_id, pictures in settings.items():
             yield setting_id, *_none(metrics, _told(error), pictures.n_expected)
         return
-    _keep_features(store, measurer, settings.values())
     references: dict[tuple[str, int], _Reference] = {}
     for setting_id, pictures in settings.items():
         try:
@@ -121,15 +121,24 @@ def _score_compared(
 
 
 def _open_inception() -> _Measurer:
-    network = open_inception()
+    @cache
+    def network() -> Inception:
+        from eval.fidelity import open_inception
+
+        return open_inception()
 
     def extract(pictures: Iterator[Picture]) -> Features:
-        return extract_features(pictures, "clean", network=network)
+        from eval.fidelity import extract_features
 
-    return _Measurer(extractor_id(network, "clean"), extract, fidelity_scores, "features (Inception)")
+        return extract_features(pictures, "clean", network=network())
+
+    digest = inception_digest() or network().digest
+    return _Measurer(extractor_id(digest, "clean"), extract, fidelity_scores, "features (Inception)")
 
 
 def _open_other(name: OtherNetworkName) -> _Measurer:
+    from eval.fidelity import open_other_network
+
     network = open_other_network(name)
 
     def measure(ours: Features, real: Features, n_expected: int) -> dict[str, Score]:

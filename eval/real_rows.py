@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eval.feature_store import Features
-from eval.fidelity import hold_out
+from eval.holding_out import hold_out
 from eval.identity import canonical_json, identity
 from eval.store import Store
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 __all__ = [
     "OcrEngine",
+    "Openable",
     "Picture",
     "Polygon",
     "RegionReader",
@@ -64,6 +65,15 @@ class OcrEngine(Protocol):
 
         What is read in a picture does not depend on the pictures that are handed over with it.
         """
+        ...
+
+
+@runtime_checkable
+class Openable(Protocol):
+    """A reader that loads its networks late."""
+
+    def open(self) -> None:
+        """Load them now."""
         ...
 
 

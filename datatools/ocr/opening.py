@@ -8,13 +8,34 @@ from typing import Any
 from pydantic import ValidationError
 
 from datatools.errors import InputError, suggest
-from datatools.ocr.engine import OcrEngine
+from datatools.ocr.engine import OcrEngine, Openable
 
-__all__ = ["ENGINES", "open_engine"]
+__all__ = ["ENGINES", "find_engine", "make_ready", "open_engine"]
 
 
 def open_engine(name: str, **settings: Any) -> OcrEngine:
-    """Load a reader with its weights.
+    """Load a reader with its weights: `find_engine`, then `make_ready`; arguments and errors are theirs."""
+    engine = find_engine(name, **settings)
+    make_ready(engine)
+    return engine
+
+
+def make_ready(engine: OcrEngine) -> None:
+    """Load the networks of a reader that was found and not opened; any other is ready.
+
+    Raises:
+        InputError: one of its libraries does not load.
+    """
+    if not isinstance(engine, Openable):
+        return
+    try:
+        engine.open()
+    except (ImportError, OSError) as error:
+        raise _cannot_open(engine.name, error) from error
+
+
+def find_engine(name: str, **settings: Any) -> OcrEngine:
+    """A reader that knows its version and weights. RapidOCR's networks are loaded when it first reads.
 
     Args:
         name: "rapidocr" (PP-OCRv6, bundled weights, the best reader measured), "easyocr" or "tesseract".
@@ -35,7 +56,11 @@ def open_engine(name: str, **settings: Any) -> OcrEngine:
         faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InputError(f"settings of the reader '{name}' cannot be used: {faults}") from error
     except (ImportError, OSError) as error:  # a package, or a system library that one of them links to
-        raise InputError(f"the reader '{name}' cannot be opened: {error}", _REMEDIES[name]) from error
+        raise _cannot_open(name, error) from error
+
+
+def _cannot_open(name: str, error: Exception) -> InputError:
+    return InputError(f"the reader '{name}' cannot be opened: {error}", _REMEDIES[name])
 
 
 # Imports wait until a reader is asked for: easyocr alone brings torch, seconds that others need not pay.

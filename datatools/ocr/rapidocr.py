@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,20 @@ class RapidOcrEngine:
     name = "rapidocr"
 
     def __init__(self, settings: RapidOcrSettings) -> None:
-        weights = _find_weights()
+        self._weights, self._given = _find_weights(), settings
         self.settings: Mapping[str, Any] = settings.model_dump()
         self.version = importlib.metadata.version("rapidocr")
-        self.weights_digest = digest_of_files(weights.values())
+        self.weights_digest = digest_of_files(self._weights.values())
         self._enlarge = settings.enlarge
-        self._reader = _load(weights, settings)
+
+    def open(self) -> None:
+        """Load the networks, if they are not loaded; `read` does it too."""
+        _ = self._reader
+
+    @cached_property
+    def _reader(self) -> Any:
+        # Pictures that were read before need the reader's name and digest alone.
+        return _load(self._weights, self._given)
 
     def read(self, pictures: Sequence[Picture]) -> list[list[TextLine]]:
         """The text lines of each picture, see `OcrEngine.read`."""

@@ -8,7 +8,7 @@ from eval.fidelity.distances import (
     frechet_distance,
     kernel_distance,
 )
-from eval.fidelity.features import Mode, Picture, extract_features, extractor_id
+from eval.fidelity.features import Picture, extract_features
 from eval.fidelity.folders import fid, kid
 from eval.fidelity.infinity import FidInfinity, fid_infinity
 from eval.fidelity.neighbours import (
@@ -16,11 +16,12 @@ from eval.fidelity.neighbours import (
     Nearest,
     PrecisionRecall,
     find_copies,
-    hold_out,
     nearest,
     precision_recall,
 )
 from eval.fidelity.other_networks import OtherNetwork, open_other_network
+from eval.holding_out import hold_out
+from eval.inception_digest import Mode, extractor_id
 from eval.inception_weights import open_inception
 
 __all__ = [

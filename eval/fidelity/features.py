@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +16,17 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from datatools.console import Advance
 from eval.ahead import ahead
 from eval.inception import FEATURE_WIDTH, INPUT_SIZE_PX, Inception
+from eval.inception_digest import Mode
 from eval.inception_weights import open_inception
 
 __all__ = [
     "Features",
-    "Mode",
     "Picture",
     "extract_features",
-    "extractor_id",
     "features_of",
     "prepare",
     "resize_clean",
 ]
-
-Mode = Literal["clean", "tf"]
-"""How a picture comes to 299 px: clean-fid's antialiased resize, or the TensorFlow graph's own."""
 
 Picture = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -68,11 +64,6 @@ def extract_features(
     return features_of(
         pictures, lambda picture: prepare(picture, mode), progress, network=network, batch_size=batch_size
     )
-
-
-def extractor_id(network: Inception, mode: Mode) -> str:
-    """What a stored feature's key must hold besides the picture's hash: network, weights and resize."""
-    return f"inception-2015-12-05/{mode}/{network.digest[:16]}"
 
 
 def features_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eval.fidelity.distances import AnyMatrix
 
-__all__ = ["Copies", "Nearest", "PrecisionRecall", "find_copies", "hold_out", "nearest", "precision_recall"]
+__all__ = ["Copies", "Nearest", "PrecisionRecall", "find_copies", "nearest", "precision_recall"]
 
 ROWS_AT_ONCE = 2048
 N_SHORTLISTED = 8
@@ -105,20 +105,6 @@ def find_copies(features: AnyMatrix, training: AnyMatrix, seed: int = 0) -> Copi
     usual = float(np.median(among))
     relative = float(np.median(ours)) / usual if usual > 0 else float(np.median(ours) > 0)
     return Copies(relative, int((ours < np.quantile(among, 0.01)).sum()))
-
-
-def hold_out(
-    reference: npt.NDArray[Any], n: int, seed: int = 0
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-    """Real pictures against real ones: `n` rows drawn from the reference, and the rest of it.
-
-    Their distance is the floor of a table whose rows have `n` pictures: nothing can be expected below it.
-    None when fewer rows than `n` would be left to compare with.
-    """
-    if len(reference) < 2 * n:
-        return None
-    order = np.random.default_rng(seed).permutation(len(reference))
-    return reference[np.sort(order[:n])], reference[np.sort(order[n:])]
 
 
 def _tensor(features: AnyMatrix) -> Tensor:

@@ -44,7 +44,7 @@ def test_kappa_is_cohen_s() -> None:
 
 def test_two_readers_are_compared_and_ranked_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines = {"finder": Finder(), "myope": Myope()}
-    monkeypatch.setattr(eval.jobs, "open_engine", engines.__getitem__)
+    monkeypatch.setattr(eval.jobs, "find_engine", engines.__getitem__)
     folder = tmp_path / "pictures"
     folder.mkdir()
     texts = ["a0", "b0", "cc", "dd", "ee", "ff"]

@@ -41,7 +41,7 @@ def write_folder(folder: Path, rows: list[dict[str, object]]) -> Path:
 @pytest.fixture
 def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
     engine = Finder()
-    monkeypatch.setattr(eval.jobs, "open_engine", lambda name: engine)
+    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: engine)
     return engine
 
 
@@ -132,7 +132,7 @@ def test_a_reader_that_cannot_be_told_where_says_so(tmp_path: Path, monkeypatch:
         name, version, weights_digest, settings = "whole", "1", "none", {}
         read = Finder.read
 
-    monkeypatch.setattr(eval.jobs, "open_engine", lambda name: Whole())
+    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: Whole())
     path = write_folder(tmp_path / "pictures", [{"file": "a.png", "txt": "one", "boxes": [[0, 0, 3, 3]]}])
     with pytest.raises(InputError, match="cannot read known regions"):
         score_folder(store_path(tmp_path), tmp_path / "pictures", path, None, None, ["whole"], BOX)

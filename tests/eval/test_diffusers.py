@@ -76,7 +76,7 @@ def test_a_pipeline_is_swept_like_a_cascade(
 ) -> None:
     engine = Finder()
     monkeypatch.setattr(engine, "_lines", lambda data: [])
-    monkeypatch.setattr(eval.jobs, "open_engine", lambda name: engine)
+    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: engine)
     job = SweepJob(diffusers=str(pipeline), pipeline=OPTIONS, limit=3, batch_size=2)
     counts = run_sweep(store_path(tmp_path), job, ["finder"], ScoreOptions())
     assert (counts.expected, counts.done) == (6, 6)

@@ -72,7 +72,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Finder:
             return super().read(pictures)
 
     engine = Blind()
-    monkeypatch.setattr(eval.jobs, "open_engine", lambda name: engine)
+    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: engine)
     return engine
 
 

@@ -102,7 +102,7 @@ def test_anytext_regions_are_of_its_512_px_and_follow_the_picture(tmp_path: Path
 def test_pictures_are_found_under_the_benchmark_s_names_and_missing_ones_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, files: list[str]
 ) -> None:
-    monkeypatch.setattr(eval.jobs, "open_engine", lambda name: Finder())
+    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: Finder())
     path, folder = write(tmp_path, name, text), tmp_path / "pictures"
     texts = [one.prompt.txt for one in read_public_prompts(path)]
     for file, txt in zip(files, (texts[0], texts[0], texts[1]), strict=True):

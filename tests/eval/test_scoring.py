@@ -14,6 +14,7 @@ from eval_fakes import Finder, fill, half, hide, right, small_suite, store_path,
 from hypothesis import given
 from hypothesis import strategies as st
 
+import eval.fidelity
 from eval import clip_scoring, fidelity_scoring
 from eval.aggregate import score_texts
 from eval.calibration import Calibration, calibrated_scores
@@ -225,7 +226,8 @@ def test_a_picture_that_is_gone_costs_itself_alone_in_agreement(
             return 1
 
     network = torch.nn.Identity()
-    monkeypatch.setattr(clip_scoring, "_open", lambda model: Same("same", network, network, network, 77))
+    same = Same("same", network, network, network, 77)
+    monkeypatch.setattr(clip_scoring, "_open", lambda model: clip_scoring._Scorer("same", lambda: same))
     with open_store(store_path(tmp_path), "write") as store:
         plan, _ = fill(store, {"a": right})
         damage(store)
@@ -270,7 +272,7 @@ def test_the_pictures_of_all_settings_are_one_bar(tmp_path: Path, monkeypatch: p
         def __init__(self) -> None:
             torch.nn.Module.__init__(self)
 
-    monkeypatch.setattr(fidelity_scoring, "open_inception", Network)
+    monkeypatch.setattr(eval.fidelity, "open_inception", Network)
     monkeypatch.setattr(fidelity_scoring, "keep_features", keep)
     with open_store(store_path(tmp_path), "write") as store:
         plan, _ = fill(store, {"a": right, "b": wrong, "not compared": half})
