@@ -29,7 +29,6 @@ from test_build import OPENER, build, content, rows
 from datatools.catalog import open_catalog
 from datatools.check import check_catalog
 
-N_PICTURES = 80
 BATCH = 2  # pictures in a commit
 
 MOTHER = f"""
@@ -44,9 +43,9 @@ def acked(self, outcomes):
     print("acked", len(outcomes), flush=True)
 Recorder.commit = acked
 forking, serve = multiprocessing.get_context("fork"), runner._serve
-def serve_until_parent_ends(pipe, setup):
+def serve_until_parent_ends(*given):
     ctypes.CDLL(None).prctl(1, 9)  # it has the parent's end of the pipe too, and would never see it close
-    serve(pipe, setup)
+    serve(*given)
 runner._serve, multiprocessing.get_context = serve_until_parent_ends, lambda _: forking
 settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures={BATCH}, commit_pictures={BATCH})
 for line in sys.stdin:
@@ -64,6 +63,7 @@ one that has imported everything and opened nothing: starting Python 400 times i
 
 def main(
     kills: Annotated[int, typer.Option(help="How many.")] = 200,
+    pictures: Annotated[int, typer.Option(help="In each source.")] = 80,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
     """Print what was counted; an invariant that does not hold is an AssertionError."""
@@ -80,6 +80,7 @@ def main(
     with suppress(KeyboardInterrupt):  # what was counted until then is shown
         while seen["kills"] < kills:
             with tempfile.TemporaryDirectory() as folder:
+                draw_pictures(Path(folder) / "in", pictures)
                 one_catalog(Path(folder), kills, mother, dice, seen)
     mother.kill()
     print("| what | n |\n|---|---|")
@@ -87,13 +88,17 @@ def main(
         print(f"| {what} | {n} |")
 
 
+def draw_pictures(source: Path, n: int) -> None:
+    """Pictures whose text the small reader knows."""
+    for number in range(n):
+        draw(source / f"{number:03d}.png", f"word{number}")
+
+
 def one_catalog(
     folder: Path, kills: int, mother: subprocess.Popen[str], dice: random.Random, seen: Counter[str]
 ) -> None:
     """Kill builds of one catalog until one is quicker; then compare with an unbroken build."""
     source, catalog, unbroken = folder / "in", folder / "c.duckdb", folder / "unbroken.duckdb"
-    for number in range(N_PICTURES):
-        draw(source / f"{number:03d}.png", f"word{number}")
     build(source, unbroken)
     while seen["kills"] < kills and kill_once(source, catalog, mother, dice, seen):
         pass
@@ -126,6 +131,7 @@ def kill_once(
         while not (lines and lines[-1].startswith("ended")):
             lines.append(mother.stdout.readline())
     if lines[-1] != f"ended {signal.SIGKILL.value}\n":
+        assert lines[-1] == "ended 0\n", f"the build failed by itself: {lines[-1]}"
         return False
     acknowledged = sum(int(line.split()[1]) for line in lines if line.startswith("acked"))
     kept = count(catalog)
