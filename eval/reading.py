@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ import numpy.typing as npt
 from datatools.console import messages, plain, print_causes, progress
 from datatools.decode import Rejection, decode
 from datatools.errors import InputError
-from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, TextLine, make_ready
+from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, Repeatable, TextLine, make_ready
 from eval.identity import canonical_json, identity
 from eval.protocol import Mode
 from eval.store import Store
@@ -24,7 +27,7 @@ __all__ = ["find_picture", "lines_from_json", "load_picture", "read_pictures", "
 
 Picture = npt.NDArray[np.uint8]
 
-_BATCH = 16
+_BATCH = 8  # pictures between two commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,10 @@ def read_pictures(store: Store, engine: OcrEngine, setting_ids: Sequence[str], m
     if unread:
         make_ready(engine)
         with progress(f"reading pictures ({engine.name})", len(unread)) as advance:
-            for start in range(0, len(unread), _BATCH):
-                batch = unread[start : start + _BATCH]
-                rows = _read_batch(store, engine, reader_id, batch)
+            for rows in _read_side_by_side(store, engine, reader_id, unread):
                 store.write("readings", rows)
                 causes.update(row["cause"] for row in rows if row["cause"] is not None)
-                advance(len(batch))
+                advance(len(rows))
     if causes:
         print_causes("pictures that could not be read; run the same command again to try them again", causes)
     return reader_id
@@ -131,6 +132,38 @@ def lines_from_json(text: str | None) -> list[TextLine]:
         TextLine(tuple((x, y) for x, y in row["polygon"]), row["text"], row["confidence"])
         for row in json.loads(text or "[]")
     ]
+
+
+def _read_side_by_side(
+    store: Store, engine: OcrEngine, reader_id: str, tasks: Sequence[_Task]
+) -> Iterator[list[dict[str, Any]]]:
+    """Rows of `readings` batch by batch, in order, by as many readers of one thread as there are cores.
+
+    Threads are enough: decoding and both networks free the interpreter lock. A reader that cannot be repeated
+    reads alone; those that can have a thread each and read every picture as one alone would.
+    """
+    batches = [tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH)]
+    n_readers = min(os.cpu_count() or 1, len(batches)) if isinstance(engine, Repeatable) else 1
+    free: SimpleQueue[OcrEngine] = SimpleQueue()
+    free.put(engine)
+    for _ in range(n_readers - 1):
+        free.put(engine.twin())  # type: ignore[attr-defined]
+
+    def read(batch: Sequence[_Task]) -> list[dict[str, Any]]:
+        reader = free.get()
+        try:
+            return _read_batch(store, reader, reader_id, batch)
+        finally:
+            free.put(reader)
+
+    with ThreadPoolExecutor(n_readers, thread_name_prefix="reading") as pool:
+        waiting = [pool.submit(read, batch) for batch in batches]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:  # on Ctrl-C or a full disk, what was not begun is not begun any more
+            for future in waiting:
+                future.cancel()
 
 
 def _read_batch(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datatools.ocr.engine import OcrEngine, Polygon, RegionReader, TextLine
+from datatools.ocr.engine import OcrEngine, Polygon, RegionReader, Repeatable, TextLine
 from datatools.ocr.enlarge import EnlargeSettings, enlarge
 from datatools.ocr.opening import ENGINES, find_engine, make_ready, open_engine
 from datatools.ocr.regions import REGION_MARGIN
@@ -14,6 +14,7 @@ __all__ = [
     "OcrEngine",
     "Polygon",
     "RegionReader",
+    "Repeatable",
     "TextLine",
     "enlarge",
     "find_engine",

@@ -17,6 +17,7 @@ __all__ = [
     "Picture",
     "Polygon",
     "RegionReader",
+    "Repeatable",
     "TextLine",
     "digest_of_files",
     "polygon_from",
@@ -65,6 +66,15 @@ class OcrEngine(Protocol):
 
         What is read in a picture does not depend on the pictures that are handed over with it.
         """
+        ...
+
+
+@runtime_checkable
+class Repeatable(Protocol):
+    """A reader that keeps to one thread, of which there can be several side by side."""
+
+    def twin(self) -> OcrEngine:
+        """Another one with the same settings and networks of its own."""
         ...
 
 

@@ -53,6 +53,10 @@ class RapidOcrEngine:
         self.weights_digest = digest_of_files(self._weights.values())
         self._enlarge = settings.enlarge
 
+    def twin(self) -> RapidOcrEngine:
+        """Another one with the same settings, for another thread."""
+        return RapidOcrEngine(self._given)
+
     def open(self) -> None:
         """Load the networks, if they are not loaded; `read` does it too."""
         _ = self._reader

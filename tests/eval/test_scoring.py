@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval.fidelity
-from eval import clip_scoring, fidelity_scoring
+from eval import clip_scoring, fidelity_scoring, reading
 from eval.aggregate import score_texts
 from eval.calibration import Calibration, calibrated_scores
 from eval.clip_score import ClipScorer
@@ -210,6 +211,32 @@ def test_a_picture_that_was_not_read_is_counted_told_and_read_again(
         assert engine.n_read == 6
         assert count_pictures(store, ids, protocol.id).unread == 0
         assert store.rows("SELECT value FROM scores WHERE metric = 'em_ci'") == [(1.0,)]
+
+
+def test_readers_that_can_be_repeated_read_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(3, timeout=20)
+
+    class Several(Finder):
+        def read(self, pictures):  # type: ignore[no-untyped-def]
+            if not self.n_read:
+                together.wait()  # breaks, and with it the reading, unless three are here at once
+            return super().read(pictures)
+
+        def twin(self) -> Finder:
+            return Several()
+
+    monkeypatch.setattr(reading, "_BATCH", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"a": right})
+        rows = "SELECT sha256, lines FROM readings ORDER BY ALL"
+        alone = store.rows(rows)
+        store.execute("DELETE FROM readings")
+        read_pictures(store, Several(), [plan.settings[0].id])
+        assert store.rows(rows) == alone
+    assert alone
 
 
 def test_a_picture_that_is_gone_costs_itself_alone_in_agreement(
