@@ -130,7 +130,9 @@ def write_cells(store: Store, one: Setting, cells: list[Cell], skill: float, rea
         key = {"setting_id": one.id, "prompt_id": cell.prompt.id, "seed": cell.seed}
         about = {"status": "done", "width_px": 64, "height_px": 64, "seconds": 0.4, "n_evaluations": 20.0}
         samples.append(key | about | {"sha256": sha256, "run_id": "r"})
-        readings.append({"sha256": sha256, "reader_id": reader_id, "lines": json.dumps([line])})
+        readings.append(
+            {"sha256": sha256, "region_id": "", "reader_id": reader_id, "lines": json.dumps([line])}
+        )
     store.write("samples", samples)
     store.write("readings", readings)
 

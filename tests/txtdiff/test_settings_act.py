@@ -170,7 +170,8 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "optim.lr": ("2e-3", []),
     "optim.text_lr": ("2e-3", []),
     "optim.gain_lr": ("2e-3", []),
-    "optim.caption_lr": ("2e-3", CAPTIONS),
+    # Layers that start at zero let no gradient through to the tower in the first steps.
+    "optim.caption_lr": ("2e-3", [*CAPTIONS, "run.images=20"]),
     "optim.beta1": ("0.5", []),
     "optim.beta2": ("0.5", []),
     "optim.weight_decay": ("0.5", []),
