@@ -50,8 +50,9 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
     if not outcome.leads:
         return
     done = "trained" if outcome.kind == "finished" else "was trained before"
+    source = "made for it" if outcome.n_rows is None else f"from {outcome.n_rows} pictures"
     messages.print(
-        f"{done} on {outcome.images} images from {outcome.n_rows} pictures; the run is in {out}",
+        f"{done} on {outcome.images} images {source}; the run is in {out}",
         markup=False,
         soft_wrap=True,
     )

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from datatools.synth import SIZES_PX
 from txtdiff.data.config import DataConfig
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.model.config import ModelConfig
@@ -59,8 +60,13 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "data.no_text.min_area is above data.no_text.max_area"
     if data.low_res.blur_kernel_px % 2 == 0:
         yield "data.low_res.blur_kernel_px must be odd"
-    if data.catalog is not None and data.folder is not None:
-        yield "data.catalog and data.folder are both given; training reads one of them"
+    given = [f"data.{name}" for name in ("catalog", "folder", "synth") if getattr(data, name) is not None]
+    if len(given) > 1:
+        yield f"{' and '.join(given)} are given; training reads one of them"
+    if data.synth is not None and model.image_size_px < SIZES_PX[0] and data.synth.drawn_px is None:
+        yield f"synthetic pictures have at least {SIZES_PX[0]} px: set data.synth.drawn_px to be shrunk"
+    if data.synth is not None and model.n_classes is not None:
+        yield "data.synth has no classes, and model.n_classes asks for them"
     if config.run.sharding == "full" and config.optim.precision == "fp16":
         yield 'run.sharding = "full" does not go with optim.precision = "fp16"; use "bf16"'
     if model.text is not None and model.text.tokenizer != "char":
@@ -103,6 +109,15 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
     if not data.low_res.blur_probability:
         names = ("blur_sigma_min_px", "blur_sigma_max_px", "blur_kernel_px")
         yield from _changed(data.low_res, "data.low_res", "its blur_probability is 0", *names)
+    if data.synth is not None:
+        why = "data.synth makes pictures that need none"
+        yield from _changed(data, "data", why, "where", "require_captions", "square", "crop", "no_text")
+        yield from _changed(data, "data", why, "min_file_size_bytes", "min_image_size_px", "jpeg_decoding")
+    if model.text is None or not model.text.names_characters:
+        why = "model.text.names_characters is false"
+        yield from _changed(config.diffusion, "diffusion", why, "character_weight")
+    elif data.synth is None and config.run.init is None:
+        yield "model.text.names_characters has no effect: only data.synth knows the places of characters"
     if data.folder is None:
         yield from _changed(data, "data", "data.folder is none", "safeboxes", "px_scales", "captions")
     if not data.workers:

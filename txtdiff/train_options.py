@@ -45,6 +45,10 @@ class TrainFlags:
             metavar="DIR", help="Instead: a folder of pictures and .txt files, or a packed set: data.folder."
         ),
     ] = None
+    synth: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="Instead: pictures made while training: data.synth.profile."),
+    ] = None
     where: Annotated[
         str | None, typer.Option(metavar="SQL", help="Which of them: data.where, e.g. 'confidence > 0.8'.")
     ] = None
@@ -62,6 +66,7 @@ class TrainFlags:
         """The settings among the options."""
         options: dict[str, dict[str, Any]] = {
             "data": {
+                "synth": self._synth(),
                 "catalog": self.catalog and str(self.catalog.absolute()),
                 "folder": self.folder and str(self.folder.absolute()),
                 "where": self.where,
@@ -72,6 +77,12 @@ class TrainFlags:
             name: {setting: value for setting, value in group.items() if value is not None}
             for name, group in options.items()
         }
+
+    def _synth(self) -> dict[str, str] | Literal["none"] | None:
+        """Pictures of one's own take the place of those that a preset would make."""
+        if self.synth is not None:
+            return {"profile": self.synth}
+        return "none" if self.catalog or self.folder else None
 
 
 class TrainCommand(TyperCommand):

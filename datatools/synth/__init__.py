@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datatools.synth.folder import make_pictures
-from datatools.synth.options import SynthOptions
+from datatools.synth.options import SIZES_PX, SynthOptions
 from datatools.synth.picture import SynthLine, SynthPicture, make_picture
 from datatools.synth.profiles import PROFILES, Profile
 
 __all__ = [
     "PROFILES",
+    "SIZES_PX",
     "Profile",
     "SynthLine",
     "SynthOptions",

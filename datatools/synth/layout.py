@@ -11,7 +11,7 @@ from numpy.random import Generator
 from datatools.synth.chance import between, pick, pick_weighted
 from datatools.synth.fonts import Face, letter_height_px, load_font
 from datatools.synth.profiles import Profile, TextKind
-from datatools.synth.words import draw_digits, draw_random, words
+from datatools.synth.words import draw_digits, draw_letters, draw_random, words
 
 __all__ = ["Layout", "PlacedLine", "lay_out"]
 
@@ -24,11 +24,15 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class PlacedLine:
-    """A line of text, the left end of its baseline, and the box of its ink (left, top, right, bottom)."""
+    """A line of text, the left end of its baseline, and the box of its ink (left, top, right, bottom).
+
+    edges: where its characters begin along the line, and where the last one ends, in pixels.
+    """
 
     text: str
     origin: tuple[int, int]
     box: Box
+    edges: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def lay_out(rng: Generator, profile: Profile, face: Face, held_out_words: bool, 
     time; the last resort is one short word.
     """
     kind = pick_weighted(rng, profile.kinds)
-    case: str = pick_weighted(rng, profile.cases) if kind == "words" else "as it is"
+    case: str = pick_weighted(rng, profile.cases) if kind in ("words", "letters") else "as it is"
     if kind == "none":
         return Layout(kind, (), face, 0, 0, case, ("middle", "centre"))
     margin = max(3, size_px * 6 // 100)
@@ -74,7 +78,7 @@ def lay_out(rng: Generator, profile: Profile, face: Face, held_out_words: bool, 
         if most_px >= least_px:
             break
     font_px = max(least_px, min(int(between(rng, *profile.fill) * most_px), size_px // 2))
-    return _place(rng, texts, kind, face, font_px, case, size_px, margin)
+    return _place(rng, texts, kind, face, font_px, case, size_px, margin, profile.places)
 
 
 def _draw_texts(
@@ -99,6 +103,8 @@ def _draw_word(
 ) -> str:
     if kind == "random":
         return draw_random(rng, letters)
+    if kind == "letters":
+        return draw_letters(rng, letters, held_out)
     if kind == "digits":
         return draw_digits(rng, (min(2, letters[0]), min(6, letters[1])))
     return pick(rng, words(profile.bands, letters, held_out))
@@ -146,6 +152,7 @@ def _place(
     case: str,
     size_px: int,
     margin: int,
+    places: Literal["anywhere", "centre"],
 ) -> Layout:
     font = load_font(face.path, font_px)
     boxes = [font.getbbox(text, anchor="ls") for text in texts]
@@ -155,8 +162,8 @@ def _place(
     # what is left between the block of text and the margins, shared out by the position
     spare_x = max(0, size_px - 2 * margin - width)
     spare_y = max(0, size_px - 2 * margin - (bottom - top))
-    down, row = _position(rng, ("top", "middle", "bottom"))
-    across, column = _position(rng, ("left", "centre", "right"))
+    down, row = _position(rng, ("top", "middle", "bottom"), places)
+    across, column = _position(rng, ("left", "centre", "right"), places)
     align = pick(rng, ("left", "centre", "right")) if len(texts) > 1 else "left"
     x0, y0 = margin + int(spare_x * across), margin + int(spare_y * down) - top
     lines = []
@@ -164,14 +171,17 @@ def _place(
         indent = _indent(align, int(width - (box[2] - box[0])))
         x, y = x0 + indent - box[0], y0 + number * step
         ink = (x + box[0], y + box[1], x + box[2], y + box[3])
-        lines.append(PlacedLine(text, (int(x), int(y)), _whole(ink)))
+        edges = tuple(float(x + font.getlength(text[:i])) for i in range(len(text) + 1))
+        lines.append(PlacedLine(text, (int(x), int(y)), _whole(ink), edges))
     letter_px = letter_height_px(face.path, font_px)
     return Layout(kind, tuple(lines), face, font_px, letter_px, case, (row, column))
 
 
-def _position(rng: Generator, names: tuple[str, str, str]) -> tuple[float, str]:
+def _position(
+    rng: Generator, names: tuple[str, str, str], places: Literal["anywhere", "centre"]
+) -> tuple[float, str]:
     """A place along one axis, 0 to 1, and its name; the middle is as likely as both ends together."""
-    name = pick(rng, (names[0], names[1], names[1], names[2]))
+    name = names[1] if places == "centre" else pick(rng, (names[0], names[1], names[1], names[2]))
     start = {names[0]: 0.0, names[1]: 0.4, names[2]: 0.8}[name]
     return between(rng, start, start + 0.2), name
 

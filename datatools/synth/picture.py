@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from datatools.synth.damage import damage
 from datatools.synth.fonts import Face, faces
 from datatools.synth.grounds import draw_ground
 from datatools.synth.ink import Look, write_text
-from datatools.synth.layout import Box, Layout, lay_out
+from datatools.synth.layout import Layout, PlacedLine, lay_out
 from datatools.synth.options import Split, SynthOptions
 from datatools.synth.profiles import PROFILES, Profile
 from datatools.synth.warp import Warp, draw_warp, warp_box
@@ -25,13 +26,19 @@ __all__ = ["SynthLine", "SynthPicture", "make_picture"]
 
 Pixels = npt.NDArray[np.uint8]
 
+Polygon = tuple[tuple[float, float], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class SynthLine:
-    """A line of text and the four corners around its ink, clockwise from the text's own top left, pixels."""
+    """A line of text and the four corners around its ink, clockwise from the text's own top left, pixels.
+
+    characters: the same around each of its characters, as wide as it is set and as tall as the line's ink.
+    """
 
     text: str
-    polygon: tuple[tuple[float, float], ...]
+    polygon: Polygon
+    characters: tuple[Polygon, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ def make_picture(options: SynthOptions, index: int) -> SynthPicture:
     damaged = pick_weighted(rng, profile.damages)
     pixels, word = damage(rng, damaged, pixels)
     seen = Seen(_posture(warp, layout), word)
-    lines = tuple(SynthLine(line.text, _corners(line.box, warp)) for line in layout.lines)
+    lines = tuple(_synth_line(line, warp) for line in layout.lines)
     return SynthPicture(
         image=pixels,
         text="\n".join(line.text for line in lines),
@@ -86,6 +93,12 @@ def make_picture(options: SynthOptions, index: int) -> SynthPicture:
         split=split,
         facts={**_facts(layout, look), "ground": ground.kind, "posture": seen.posture, "damage": damaged},
     )
+
+
+def _synth_line(line: PlacedLine, warp: Warp | None) -> SynthLine:
+    _, top, _, bottom = line.box
+    boxes = [(left, top, right, bottom) for left, right in pairwise(line.edges)]
+    return SynthLine(line.text, _corners(line.box, warp), tuple(_corners(box, warp) for box in boxes))
 
 
 def _facts(layout: Layout, look: Look | None) -> dict[str, Any]:
@@ -110,6 +123,8 @@ def _draw_split(rng: Generator, options: SynthOptions) -> Split:
 def _draw_face(rng: Generator, options: SynthOptions, profile: Profile, split: Split) -> Face:
     held_out = split in ("test", "test-fonts")
     usable = [face for face in faces(options.fonts_dir) if face.weight in profile.weights]
+    if profile.families is not None:
+        usable = [face for face in usable if face.family in profile.families and not face.italic] or usable
     # a folder of one family has nothing to hold out
     wanted = (
         [face for face in usable if face.held_out == held_out] or usable or list(faces(options.fonts_dir))
@@ -118,7 +133,7 @@ def _draw_face(rng: Generator, options: SynthOptions, profile: Profile, split: S
     return pick(rng, [face for face in wanted if face.family == family])
 
 
-def _corners(box: Box, warp: Warp | None) -> tuple[tuple[float, float], ...]:
+def _corners(box: tuple[float, float, float, float], warp: Warp | None) -> Polygon:
     if warp is not None:
         return warp_box(warp, box)
     left, top, right, bottom = map(float, box)

@@ -10,7 +10,7 @@ from datatools.synth.words import Band
 
 __all__ = ["PROFILES", "InkStyle", "Profile", "TextKind"]
 
-TextKind = Literal["words", "random", "digits", "none"]
+TextKind = Literal["words", "letters", "random", "digits", "none"]
 InkStyle = Literal["flat", "shadow", "outline", "panel"]
 
 _STURDY = ("Regular", "Medium", "SemiBold", "Bold", "ExtraBold", "Black")
@@ -33,6 +33,9 @@ class Profile:
     fill: tuple[float, float] = (0.62, 1.0)
     """Size of the text as a share of the largest that fits."""
     weights: tuple[str, ...] = _STURDY
+    families: tuple[str, ...] | None = None
+    """The only families of fonts; None: all."""
+    places: Literal["anywhere", "centre"] = "anywhere"
     cases: Mapping[Literal["lower", "capital", "upper"], float] = field(
         default_factory=lambda: {"lower": 0.4, "capital": 0.4, "upper": 0.2}
     )
@@ -64,6 +67,22 @@ PROFILES: dict[str, Profile] = {
         weights=("Medium", "SemiBold", "Bold", "ExtraBold", "Black"),
         cases={"lower": 0.5, "upper": 0.5},
         grounds={"plain": 2, "gradient": 1},
+        inks={"flat": 1},
+    ),
+    "mini": Profile(
+        description="three or four capital letters in one bold face, large and central, on plain grounds: "
+        "what the smallest models can learn to spell",
+        n_lines=(1, 1),
+        words_per_line=(1, 1),
+        letters=(3, 4),
+        bands=("common", "frequent"),
+        kinds={"words": 0.45, "letters": 0.45, "none": 0.1},
+        fill=(0.85, 1.0),
+        weights=("Bold",),
+        families=("Roboto",),
+        places="centre",
+        cases={"upper": 1.0},
+        grounds={"plain": 1},
         inks={"flat": 1},
     ),
     "scene": Profile(

@@ -59,7 +59,7 @@ def draw_warp(rng: Generator, profile: Profile, box: Box, size_px: int) -> Warp 
     return None
 
 
-def warp_box(warp: Warp, box: Box) -> tuple[tuple[float, float], ...]:
+def warp_box(warp: Warp, box: tuple[float, float, float, float]) -> tuple[tuple[float, float], ...]:
     """Four corners around what the ink in a flat box becomes, clockwise from the text's own top left."""
     return tuple((round(float(x), 2), round(float(y), 2)) for x, y in _warped_corners(warp, box))
 
@@ -98,7 +98,7 @@ def _warp(turn: float, bend: float, tilt: tuple[float, float], box: Box, size_px
     return Warp(bend * half_width, float(middle[0]), half_width, _product(back, tilted, turned, to_middle))
 
 
-def _warped_corners(warp: Warp, box: Box) -> Points:
+def _warped_corners(warp: Warp, box: tuple[float, float, float, float]) -> Points:
     left, top, right, bottom = box
     # the arc's lowest and highest point over the box: its ends, and its middle where that lies between
     sags = warp.sag(np.array([left, right, min(max(warp.middle, left), right)], np.float64))

@@ -5,13 +5,23 @@ from __future__ import annotations
 import zlib
 from functools import cache
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Literal
 
 from numpy.random import Generator
 
 from datatools.synth.chance import pick
 
-__all__ = ["ALPHABET", "BANDS", "Band", "draw_digits", "draw_random", "is_held_out", "words"]
+__all__ = [
+    "ALPHABET",
+    "BANDS",
+    "Band",
+    "draw_digits",
+    "draw_letters",
+    "draw_random",
+    "is_held_out",
+    "words",
+]
 
 Band = Literal["common", "frequent", "rare"]
 BANDS: tuple[Band, ...] = ("common", "frequent", "rare")
@@ -56,6 +66,15 @@ def words(bands: tuple[Band, ...], letters: tuple[int, int], held_out: bool) -> 
 def draw_random(rng: Generator, letters: tuple[int, int]) -> str:
     """A string over `ALPHABET` that means nothing."""
     return "".join(pick(rng, ALPHABET) for _ in range(int(rng.integers(letters[0], letters[1] + 1))))
+
+
+def draw_letters(rng: Generator, letters: tuple[int, int], held_out: bool) -> str:
+    """Letters a to z in any order, each as likely at every place; in the wanted half of the split."""
+    while True:
+        n_letters = int(rng.integers(letters[0], letters[1] + 1))
+        string = "".join(pick(rng, ascii_lowercase) for _ in range(n_letters))
+        if is_held_out(string) == held_out:
+            return string
 
 
 def draw_digits(rng: Generator, letters: tuple[int, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 import pytest
@@ -41,6 +42,29 @@ def test_ink_lies_within_the_polygons_and_they_within_the_picture(profile: str, 
         left, top, right, bottom = picture.safebox
         assert 0 <= left < right <= size_px and 0 <= top < bottom <= size_px
         assert picture.facts["letter_px"] >= PROFILES[profile].min_letter_px
+
+
+def test_the_smallest_kind_spells_every_letter_and_no_word_that_is_held_out() -> None:
+    made = [make_picture(SynthOptions(profile="mini", split="train", size_px=32), i) for i in range(300)]
+    texts = [picture.text for picture in made]
+    assert 15 <= texts.count("") <= 50
+    assert set("".join(texts)) == set(ascii_uppercase)
+    assert {len(text) for text in texts} == {0, 3, 4}
+    assert not any(text and is_held_out(text) for text in texts)
+    assert {picture.font for picture in made} == {"Roboto-Bold", ""}
+    held_out = [make_picture(SynthOptions(profile="mini", split="test-words"), i).text for i in range(30)]
+    assert all(not text or is_held_out(text) for text in held_out)
+
+
+def test_characters_stand_side_by_side_within_their_line() -> None:
+    for index in range(20):
+        for line in make_picture(SynthOptions(profile="plain", seed=5), index).lines:
+            assert len(line.characters) == len(line.text)
+            (left, top), _, (right, bottom), _ = line.polygon
+            edges = [box[0][0] for box in line.characters] + [line.characters[-1][2][0]]
+            assert edges == sorted(edges)
+            assert left - 3 <= edges[0] <= left + 3 and right - 3 <= edges[-1] <= right + 3
+            assert {(box[0][1], box[2][1]) for box in line.characters} == {(top, bottom)}
 
 
 def test_the_default_reader_reads_what_was_written() -> None:

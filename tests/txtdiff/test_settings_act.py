@@ -26,14 +26,12 @@ from txtdiff.cascade import Cascade, Prompt, SamplerSettings, Stage, sample_pict
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
 from txtdiff.config_files import make_config, settings_layer
-from txtdiff.data.batch import collate, conditions_of, to_network_range
-from txtdiff.data.dataset import PictureDataset
+from txtdiff.data.batch import Batch, collate, conditions_of, to_network_range
 from txtdiff.data.low_res import make_low_res
-from txtdiff.data.source import read_rows
-from txtdiff.diffusion.losses import training_losses
+from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.model.unet import UNet, build_network
 from txtdiff.settings import Settings
-from txtdiff.training.step import make_inputs
+from txtdiff.training.step import make_inputs, picture_losses
 from txtdiff.training.trainer import train
 
 BASE = [
@@ -54,6 +52,8 @@ CROP = ["data.crop.probability=0.9", "data.crop.min_area=0.3"]
 OWN = ["data.no_text.crop=own", "data.no_text.probability=0.9"]
 BLUR = [*UPSAMPLER, "data.low_res.blur_probability=1"]
 WARM, LENGTHS = ["optim.warmup_images=12"], ["averaging.lengths=0.1"]
+SYNTH = ["data.catalog=none", "data.synth.profile=word", "data.synth.drawn_px=32"]
+NAMING = [*SYNTH, "model.text.names_characters=true"]
 GRID = ["run.grid_pictures=2", "run.grid_steps=2"]
 
 ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
@@ -88,6 +88,7 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "model.text.rotary_positions": ("true", []),
     "model.text.feed_forward.mult": ("2", []),
     "model.text.feed_forward.glu": ("true", []),
+    "model.text.names_characters": ("true", SYNTH),
     "model.text.attention.weave.qkv_width": ("image", []),
     "model.text.attention.weave.feed_forward.mult": ("3", []),
     "model.text.attention.weave.feed_forward.glu": ("true", []),
@@ -134,11 +135,16 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "diffusion.loss": ("v", []),
     "diffusion.vb_weight": ("2.0", []),
     "diffusion.min_snr_gamma": ("0.05", []),
+    "diffusion.character_weight": ("3.0", NAMING),
     "diffusion.timestep_sampling": ("logit_normal", []),
     "diffusion.rescale_timesteps": ("true", []),
     "diffusion.low_res_noise.noise_schedule": ("linear", NOISY),
     "diffusion.low_res_noise.n_steps": ("500", NOISY),
     "diffusion.low_res_noise.max_step": ("7", NOISY),
+    "data.synth.profile": ("random", SYNTH),
+    "data.synth.split": ("all", SYNTH),
+    "data.synth.seed": ("1", SYNTH),
+    "data.synth.drawn_px": ("64", SYNTH),
     "data.where": ("n_chars > 2", []),
     "data.class_name": ("text", ["model.n_classes=40"]),
     "data.class_map": ("MAP", ["model.n_classes=40"]),
@@ -294,25 +300,19 @@ def observe_model(config: RunConfig, folder: Path) -> str:
     return digest(trained, *fresh.state_dict().values(), len(calls), out.detach())
 
 
-def batches(config: RunConfig) -> tuple[list[Any], PictureDataset]:
+def batches(config: RunConfig) -> list[Batch]:
     model, data = config.model, config.data
-    rows = read_rows(data, "unused" if model.text is None else "needed", model.n_classes)
-    dataset = PictureDataset(
-        rows, data, resolution_px=model.image_size_px, seed=0, uses_text=True, n_classes=model.n_classes
-    )
-    size = data.batch_size
-    conditions = conditions_of(model)
-    return [
-        collate([dataset[i] for i in range(n, n + size)], conditions) for n in range(0, 24, size)
-    ], dataset
+    dataset = open_pictures(rows_for(data, model), data, model, 0)
+    size, conditions = data.batch_size, conditions_of(model)
+    return [collate([dataset[i] for i in range(n, n + size)], conditions) for n in range(0, 24, size)]
 
 
 def observe_diffusion(config: RunConfig, folder: Path) -> str:
     network, parts = busy_network(config).eval(), []
     with torch.no_grad():
-        for batch in batches(config)[0][:2]:
+        for batch in batches(config)[:2]:
             inputs = make_inputs(batch, config, torch.device("cpu"))
-            terms = training_losses(network, inputs.x0, inputs.t, inputs.noise, inputs.cond, config.diffusion)
+            terms = picture_losses(network, inputs, config.diffusion)
             parts += [inputs.t, *inputs.cond.values(), terms.loss]
     if config.model.upsampler is None:
         stage = Stage(StageModel(network, config.diffusion), "network")
@@ -323,7 +323,7 @@ def observe_diffusion(config: RunConfig, folder: Path) -> str:
 
 
 def observe_data(config: RunConfig, folder: Path) -> str:
-    found, parts = batches(config)[0], []
+    found, parts = batches(config), []
     for batch in found:
         parts += [batch.pictures, batch.texts, batch.captions, batch.y, batch.positions]
         if config.model.upsampler is not None:

@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from txtdiff.data.dataset import PictureDataset, Sample
+from txtdiff.data.dataset import Sample
 from txtdiff.data.tokenizer import encode_captions, encode_texts
+from txtdiff.diffusion.naming import UNKNOWN
 from txtdiff.model.config import ModelConfig
 
 __all__ = ["Batch", "Conditions", "collate", "conditions_of", "load_batches", "to_network_range"]
@@ -30,6 +31,8 @@ class Conditions:
     """Whether it takes classes."""
     channels: int = 3
     """1 for grey pictures, 3 for RGB."""
+    map_size_px: int | None = None
+    """Edge of the map that says which character stands where, for a network that learns to; None: none."""
 
 
 def conditions_of(model: ModelConfig) -> Conditions:
@@ -39,6 +42,7 @@ def conditions_of(model: ModelConfig) -> Conditions:
         captions=model.captions is not None,
         classes=model.n_classes is not None,
         channels=model.image_channels,
+        map_size_px=model.map_size_px if model.text is not None and model.text.names_characters else None,
     )
 
 
@@ -55,6 +59,8 @@ class Batch:
     """(B, 77) int64 CLIP ids."""
     y: Tensor | None
     """(B,) int64 classes."""
+    characters: Tensor | None
+    """(B, M, M) int64: the token in each cell, 0 for none, UNKNOWN where nobody knows."""
     texts: list[str]
     captions: list[str]
     failures: list[tuple[str, str]]
@@ -71,6 +77,7 @@ class Batch:
             txt=None if self.txt is None else self.txt[which],
             capt=None if self.capt is None else self.capt[which],
             y=None if self.y is None else self.y[which],
+            characters=None if self.characters is None else self.characters[which],
             texts=self.texts[which],
             captions=self.captions[which],
             failures=self.failures,
@@ -83,7 +90,7 @@ class Batch:
 
 
 def load_batches(
-    dataset: PictureDataset,
+    dataset: Dataset[Sample],
     positions: Iterable[list[int]],
     conditions: Conditions,
     *,
@@ -120,10 +127,19 @@ def collate(samples: Sequence[Sample], conditions: Conditions) -> Batch:
         txt=None if length is None else encode_texts(texts, length),
         capt=encode_captions(captions) if conditions.captions else None,
         y=torch.tensor([sample.label for sample in samples]) if conditions.classes else None,
+        characters=_character_maps(samples, conditions.map_size_px),
         texts=texts,
         captions=captions,
         failures=[failure for sample in samples for failure in sample.failures],
     )
+
+
+def _character_maps(samples: Sequence[Sample], map_size_px: int | None) -> Tensor | None:
+    if map_size_px is None:
+        return None
+    unknown = np.full((map_size_px, map_size_px), UNKNOWN)
+    maps = [unknown if sample.characters is None else sample.characters for sample in samples]
+    return torch.from_numpy(np.stack(maps))
 
 
 def _grey(pictures: Tensor) -> Tensor:

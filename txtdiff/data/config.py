@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from datatools.synth import PROFILES, SIZES_PX
 from txtdiff.settings import Settings
 
-__all__ = ["CropConfig", "DataConfig", "LowResConfig", "NoTextConfig", "Probability"]
+__all__ = ["CropConfig", "DataConfig", "LowResConfig", "NoTextConfig", "Probability", "SynthConfig"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 AreaFraction = Annotated[float, Field(gt=0, le=1)]
@@ -63,6 +64,26 @@ class LowResConfig(Settings):
     """Edge of the blur's kernel, odd."""
 
 
+class SynthConfig(Settings):
+    """Pictures made while training, as `datatools synth` makes them: no two are alike, none is stored."""
+
+    profile: str = "plain"
+    """Their kind; `datatools synth --help` lists them."""
+    split: Literal["all", "train"] = "train"
+    """"train" keeps the words and fonts that `datatools synth` holds out for tests unseen."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the pictures; the run's own seed decides noise and what is withheld."""
+    drawn_px: Annotated[int, Field(ge=SIZES_PX[0], le=SIZES_PX[1])] | None = None
+    """Edge at which they are drawn before they are shrunk to the model's; none: the model's."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, name: str) -> str:
+        if name not in PROFILES:
+            raise ValueError(f"there is no profile '{name}'; there are {', '.join(PROFILES)}")
+        return name
+
+
 class DataConfig(Settings):
     """Which pictures are read, and how they become batches."""
 
@@ -71,6 +92,8 @@ class DataConfig(Settings):
     folder: Path | None = None
     """Instead of a catalog: a folder of pictures with `.txt` files beside them, or a packed set as
     `datatools pack` made it, wherever it lies now."""
+    synth: SynthConfig | None = None
+    """Instead of either: synthetic pictures, made while training."""
     safeboxes: Path | None = None
     """The folder's text boxes: a safeboxes.jsonl, JSON Lines or the fork's one object."""
     px_scales: Path | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from txtdiff.data.picture import Surroundings, cut_picture, plan_cut
 from txtdiff.data.source import Row, Rows
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION
 
-__all__ = ["PictureDataset", "Sample"]
+__all__ = ["PictureDataset", "Sample", "choose_conditions"]
 
 _MAX_REPLACEMENTS = 20
 
@@ -38,6 +39,8 @@ class Sample:
     """Class, the last one where it is withheld; None: the model has no classes."""
     failures: tuple[tuple[str, str], ...] = ()
     """(key, cause) of pictures that stood at this position and could not be read."""
+    characters: NDArray[np.int64] | None = None
+    """(M, M): the token of the character in each cell of the picture, 0 for none; None: not known."""
 
 
 class PictureDataset(Dataset[Sample]):
@@ -79,7 +82,7 @@ class PictureDataset(Dataset[Sample]):
             try:
                 data = fetch(row.uri)
                 size_px = read_size_px(data, self._rows.limits)
-                txt, capt = self._conditioning(row, rng)
+                txt, capt = choose_conditions(row.text or "", row.captions, self._config, rng)
                 label = self._label(row, rng)
                 pixels = self._pixels(data, size_px, row, rng)
             except Exception as error:  # remote stores raise types of their own
@@ -108,19 +111,6 @@ class PictureDataset(Dataset[Sample]):
             return None
         return self._n_classes - 1 if rng.random() < self._config.drop_class else row.label
 
-    def _conditioning(self, row: Row, rng: np.random.Generator) -> tuple[str, str]:
-        """Text and caption, each perhaps withheld. Empty text stays: it says that there is no text."""
-        config = self._config
-        no_txt, no_capt, neither, which = rng.random(4)
-        txt, capt = row.text or "", NULL_CAPTION
-        if row.captions:
-            capt = row.captions[int(which * len(row.captions))]
-        if no_txt < config.drop_txt or neither < config.drop_all:
-            txt = DROP_TEXT
-        if no_capt < config.drop_capt or neither < config.drop_all:
-            capt = NULL_CAPTION
-        return txt, capt
-
     def _surroundings(self, row: Row, rng: np.random.Generator) -> Surroundings:
         has_text = self._uses_text and bool(row.text)
         lender = self._rows.lender(rng.random()) if self._config.no_text.crop == "borrowed_safebox" else None
@@ -130,6 +120,21 @@ class PictureDataset(Dataset[Sample]):
             px_scale=row.px_scale,
             lender=None if lender is None or lender.safebox is None else (lender.safebox, lender.size_px),
         )
+
+
+def choose_conditions(
+    text: str, captions: Sequence[str], config: DataConfig, rng: np.random.Generator
+) -> tuple[str, str]:
+    """Text and a caption, each perhaps withheld. Empty text stays: it says that there is no text."""
+    no_txt, no_capt, neither, which = rng.random(4)
+    txt, capt = text, NULL_CAPTION
+    if captions:
+        capt = captions[int(which * len(captions))]
+    if no_txt < config.drop_txt or neither < config.drop_all:
+        txt = DROP_TEXT
+    if no_capt < config.drop_capt or neither < config.drop_all:
+        capt = NULL_CAPTION
+    return txt, capt
 
 
 def _cause(error: Exception) -> str:

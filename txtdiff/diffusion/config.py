@@ -56,6 +56,8 @@ class DiffusionConfig(Settings):
     With a learned variance all but kl add the variational bound for the variance (the hybrid loss)."""
     vb_weight: float = Field(1.0, ge=0)
     """Weight of the variational bound in the hybrid loss."""
+    character_weight: float = Field(0.1, ge=0)
+    """Weight of the error in naming characters, for a network with model.text.names_characters."""
     min_snr_gamma: float | None = Field(None, gt=0)
     """Weights the mse loss by the signal-to-noise ratio, cut off here (Hang et al. 2023); None: not."""
     timestep_sampling: Literal["uniform", "logit_normal"] = "uniform"

@@ -21,12 +21,14 @@ class LossTerms(NamedTuple):
     """Losses of each picture, (B,) each.
 
     loss: what to minimise. mse: its error term, weighted as in the loss. vb: the variational bound of this
-    timestep in bits per dimension, weighted as in the loss; None where it plays no part.
+    timestep in bits per dimension, weighted as in the loss; None where it plays no part. characters: the
+    cross-entropy of the characters' names in nats per cell, not weighted; None where it plays no part.
     """
 
     loss: Tensor
     mse: Tensor
     vb: Tensor | None
+    characters: Tensor | None = None
 
 
 def training_losses(

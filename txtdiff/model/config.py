@@ -159,6 +159,11 @@ class TextConfig(Settings):
     attention: TextAttentionConfig = TextAttentionConfig()
     """How feature maps read the encoded text."""
 
+    names_characters: bool = False
+    """One more output for training: which character stands in each position of the largest feature map. To
+    name it, features must find their letter in the text, which a picture's error alone teaches slowly. Needs
+    pictures whose characters have known places (`data.synth`)."""
+
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:
         if self.width > 64 and self.width % 64:

@@ -60,6 +60,8 @@ class UNet(nn.Module):
         width = self.plan.up[-1].out_channels
         self.head_norm = group_norm(width)
         self.head = zeroed(nn.Conv2d(width, n_out, 3, padding=1))
+        names = config.text is not None and config.text.names_characters
+        self.character_head = nn.Conv2d(width, config.text.vocab_size, 1) if names and config.text else None
         self.grey_adapter = GreyAdapter(config.predicts_variance) if config.grey_adapter else None
         self._caption_readers = self._number_caption_readers()
 
@@ -73,7 +75,8 @@ class UNet(nn.Module):
         low_res: Tensor | None = None,
         cond_timesteps: Tensor | None = None,
         y: Tensor | None = None,
-    ) -> Tensor:
+        name_characters: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Predict the noise in `x`, and where the variance lies if the network learns it.
 
         txt, capt and y may hold N times as many rows as there are pictures, all of them once for each of N
@@ -88,9 +91,11 @@ class UNet(nn.Module):
             low_res: (B, c, h, w) in [-1, 1]; for upsamplers, and needed by them.
             cond_timesteps: (B,) noise level of `low_res`; for networks with noise conditioning.
             y: (N * B,) classes; for networks with classes.
+            name_characters: also return which character stands where, for training.
 
         Returns:
-            (N * B, C, H, W), or (N * B, 2C, H, W) with the prediction first and the variance after it.
+            (N * B, C, H, W), or (N * B, 2C, H, W) with the prediction first and the variance after it. With
+            `name_characters` also the logits of the characters, (N * B, V, M, M).
         """
         self._check_given(txt=txt, low_res=low_res, cond_timesteps=cond_timesteps, y=y)
         captions = self.encode_captions(capt) if isinstance(capt, Tensor) else capt
@@ -106,7 +111,12 @@ class UNet(nn.Module):
         for stage in self.up:
             h = stage(torch.cat([h, with_rows(skips.pop(), len(h))], dim=1), context)
         h = with_rows(h, context.n_rows)
-        return self._unfold(self.head(F.silu(self.head_norm(h))))
+        prediction = self._unfold(self.head(F.silu(self.head_norm(h))))
+        if not name_characters:
+            return prediction
+        if self.character_head is None:
+            raise ValueError("this network names no characters")
+        return prediction, self.character_head(h)
 
     def encode_captions(self, capt_ids: Tensor) -> CaptionFeatures | None:
         """CLIP ids (B, 77) -> all that the network needs of the captions, the same for every timestep.

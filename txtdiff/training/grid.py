@@ -20,8 +20,8 @@ from txtdiff.cascade import to_uint8
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import collate, conditions_of, to_network_range
 from txtdiff.data.config import DataConfig
-from txtdiff.data.dataset import PictureDataset
 from txtdiff.data.low_res import shrink
+from txtdiff.data.pictures import open_pictures
 from txtdiff.data.source import Rows
 from txtdiff.diffusion.denoiser import network_denoiser
 from txtdiff.diffusion.noise import START, picture_noise
@@ -38,18 +38,12 @@ Grid = dict[str, Tensor]
 """Conditioning of the grid's pictures, as keyword arguments of the network."""
 
 
-def prepare_grid(rows: Rows, config: RunConfig, device: torch.device) -> Grid:
+def prepare_grid(rows: Rows | None, config: RunConfig, device: torch.device) -> Grid:
     """The conditioning of the first pictures of the run, uncropped and with nothing withheld."""
     model = config.model
-    plain_data = DataConfig(square=config.data.square, drop_capt=0, drop_all=0, drop_class=0)
-    dataset = PictureDataset(
-        rows,
-        plain_data,
-        resolution_px=model.image_size_px,
-        seed=config.run.seed,
-        uses_text=True,
-        n_classes=model.n_classes,
-    )
+    data = config.data
+    plain = DataConfig(synth=data.synth, square=data.square, drop_capt=0, drop_all=0, drop_class=0)
+    dataset = open_pictures(rows, plain, model, config.run.seed)
     batch = collate([dataset[position] for position in range(config.run.grid_pictures)], conditions_of(model))
     grid = batch.conditioning("cpu")
     if model.upsampler is not None:

@@ -21,7 +21,8 @@ from txtdiff.diffusion.losses import LossTerms
 __all__ = ["MetricLog", "Overflow", "Totals", "add_grad_norm", "add_losses", "averages_of", "new_totals"]
 
 _SUMS = ("loss", "mse", "vb", "loss_q0", "loss_q1", "loss_q2", "loss_q3")
-_FIELDS = (*_SUMS, *(f"n_{name}" for name in _SUMS), "grad_norm", "n_grad_norm")
+_FIELDS = (*_SUMS, *(f"n_{name}" for name in _SUMS), "grad_norm", "n_grad_norm", "characters", "n_characters")
+_GRAD_NORM, _CHARACTERS = _FIELDS.index("grad_norm"), _FIELDS.index("characters")
 
 Totals = Tensor
 """Sums and counts since the last line of the log, float64, on the training device: reading it would wait for
@@ -52,14 +53,17 @@ def add_losses(
     sums = [loss.sum(), mse.sum(), vb.sum(), *(within @ loss)]
     counts = [some.sum(), some.sum(), some.sum() * (terms.vb is not None), *within.sum(1)]
     totals[: 2 * len(_SUMS)] += torch.stack([*sums, *counts])
+    if terms.characters is not None:
+        totals[_CHARACTERS] += torch.where(some > 0, terms.characters.double(), 0).sum()
+        totals[_CHARACTERS + 1] += some.sum()
 
 
 @torch.no_grad()
 def add_grad_norm(totals: Totals, norm: Tensor, overflow: Overflow = "counted") -> None:
     """Count one step's gradient norm."""
     counted = norm.isfinite() if overflow == "left_out" else torch.ones_like(norm, dtype=torch.bool)
-    totals[-2] += torch.where(counted, norm, 0)
-    totals[-1] += counted
+    totals[_GRAD_NORM] += torch.where(counted, norm, 0)
+    totals[_GRAD_NORM + 1] += counted
 
 
 def averages_of(totals: Totals) -> dict[str, float]:

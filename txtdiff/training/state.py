@@ -118,7 +118,8 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
         state.images = int(facts["images"])
         state.averages.count = int(facts["averaging_count"])
         state.averages.steps = int(facts.get("profile_steps", 0))
-        state.totals.copy_(torch.tensor(facts["totals"], dtype=torch.float64))
+        # Sums that came later than the checkpoint's format stand at the end, and begin at nothing.
+        state.totals[: len(facts["totals"])] = torch.tensor(facts["totals"], dtype=torch.float64)
         if facts["grad_scaler"]:  # empty when the run so far was not in fp16: the scaler then begins anew
             state.scaler.load_state_dict(facts["grad_scaler"])
         state.failures = Counter({str(cause): int(n) for cause, n in facts["failures"].items()})

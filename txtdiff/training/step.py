@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,9 @@ from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
 from txtdiff.data.low_res import make_low_res
 from txtdiff.data.order import seed_at, torch_generator, uniform_at
-from txtdiff.diffusion.losses import add_noise, timesteps_at, training_losses
+from txtdiff.diffusion.config import DiffusionConfig
+from txtdiff.diffusion.losses import LossTerms, add_noise, timesteps_at, training_losses
+from txtdiff.diffusion.naming import losses_with_names
 from txtdiff.diffusion.schedule import make_schedule
 from txtdiff.training.averaging import update_averages
 from txtdiff.training.distributed import Ranks
@@ -22,7 +25,7 @@ from txtdiff.training.optimizer import rate_factor, set_rates
 from txtdiff.training.sharding import average_whole_gradients, clip_sharded, is_sharded, sync_gradients
 from txtdiff.training.state import TrainingState
 
-__all__ = ["Inputs", "autocast", "make_inputs", "train_step"]
+__all__ = ["Inputs", "autocast", "make_inputs", "picture_losses", "train_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Inputs:
     """(B, C, H, W)."""
     cond: dict[str, Tensor]
     """Conditioning, as keyword arguments of the network."""
+    characters: Tensor | None = None
+    """(B, M, M) int64: which character stands where, for a network that learns to name them."""
 
 
 def train_step(
@@ -68,11 +73,19 @@ def _backward(
     # Dropout is the only other chance in a step; it too must not depend on what was drawn before.
     torch.manual_seed(seed_at(config.run.seed, "network", part.positions[0]))
     with autocast(config, device):
-        terms = training_losses(forward, inputs.x0, inputs.t, inputs.noise, inputs.cond, config.diffusion)
+        terms = picture_losses(forward, inputs, config.diffusion)
     # The mean over the batch, whatever the number of parts; ranks are averaged by their wrapper.
     loss: Tensor = state.scaler.scale(terms.loss.sum() / n_local)
     loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks it
     add_losses(state.totals, terms, inputs.t, config.diffusion.n_steps, _overflow(state))
+
+
+def picture_losses(forward: Callable[..., Any], inputs: Inputs, diffusion: DiffusionConfig) -> LossTerms:
+    """The losses of each picture, with the naming of characters where the network learns it."""
+    given = (forward, inputs.x0, inputs.t, inputs.noise, inputs.cond)
+    if inputs.characters is None:
+        return training_losses(*given, diffusion)
+    return losses_with_names(*given, inputs.characters, diffusion)
 
 
 def _update_weights(state: TrainingState) -> None:
@@ -110,9 +123,10 @@ def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs
          for p in positions]
     )  # fmt: skip
     cond = batch.conditioning(device)
+    characters = None if batch.characters is None else batch.characters.to(device, non_blocking=True)
     if config.model.upsampler is not None:
         cond |= _low_res(x0, config, positions)
-    return Inputs(x0, t, noise, cond)
+    return Inputs(x0, t, noise, cond, characters)
 
 
 def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.data.batch import Batch, conditions_of, load_batches
-from txtdiff.data.dataset import PictureDataset
 from txtdiff.data.order import rank_positions
-from txtdiff.data.source import Rows, read_rows
+from txtdiff.data.pictures import open_pictures, rows_for
+from txtdiff.data.source import Rows
 from txtdiff.training.checkpoint import sweep
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
 from txtdiff.training.sharding import is_sharded
@@ -41,8 +41,8 @@ class Outcome:
     kind: Literal["finished", "was_finished", "stopped"]
     images: int
     """Pictures trained on in all."""
-    n_rows: int
-    """Pictures to choose from."""
+    n_rows: int | None
+    """Pictures to choose from; None: they are made while training, no two alike."""
     failures: Counter[str]
     """Cause -> pictures that could not be read, over the whole run."""
     not_uploaded: tuple[Path, ...] = ()
@@ -75,25 +75,29 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
     device_type = pick_device(config.run.device)
     with join_ranks(device_type) as ranks, _holding(out, ranks), _backends(config):
         _check_ranks(config, ranks)
-        model = config.model
-        rows = read_rows(config.data, "unused" if model.text is None else "needed", model.n_classes)
+        rows = rows_for(config.data, config.model)
+        n_rows = None if rows is None else len(rows)
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
-            return Outcome("was_finished", state.images, len(rows), state.failures, leads=ranks.leads)
+            return Outcome("was_finished", state.images, n_rows, state.failures, leads=ranks.leads)
         if ranks.leads:
             write_text_atomic(out / CONFIG, config_to_toml(config))
-            if rows.classes:
+            if rows is not None and rows.classes:
                 write_text_atomic(out / "classes.json", json.dumps(rows.classes, indent=1))
         with open_watch(state, out, rows, ranks) as watch:
             stopped = _loop(state, rows, watch, should_stop, device)
         kind: Literal["stopped", "finished"] = "stopped" if stopped else "finished"
         failed = tuple(watch.not_uploaded)
-        return Outcome(kind, state.images, len(rows), state.failures, failed, ranks.leads)
+        return Outcome(kind, state.images, n_rows, state.failures, failed, ranks.leads)
 
 
 def _loop(
-    state: TrainingState, rows: Rows, watch: Watch, should_stop: Callable[[], bool], device: torch.device
+    state: TrainingState,
+    rows: Rows | None,
+    watch: Watch,
+    should_stop: Callable[[], bool],
+    device: torch.device,
 ) -> bool:
     """Step until the end; True when stopped before it."""
     end, size, ranks = state.config.run.images, state.config.data.batch_size, watch.ranks
@@ -112,18 +116,11 @@ def _loop(
     return state.images < end
 
 
-def _batches(state: TrainingState, rows: Rows, ranks: Ranks, device: torch.device) -> Iterator[Batch]:
+def _batches(state: TrainingState, rows: Rows | None, ranks: Ranks, device: torch.device) -> Iterator[Batch]:
     """This rank's share of every batch from where the run stands to its end."""
     config = state.config
     model, data, run = config.model, config.data, config.run
-    dataset = PictureDataset(
-        rows,
-        data,
-        resolution_px=model.image_size_px,
-        seed=run.seed,
-        uses_text=model.text is not None,
-        n_classes=model.n_classes,
-    )
+    dataset = open_pictures(rows, data, model, run.seed)
     positions = rank_positions(state.images, run.images, data.batch_size, ranks.rank, ranks.n)
     return load_batches(
         dataset,

@@ -168,7 +168,7 @@ class Watch:
 
 
 @contextmanager
-def open_watch(state: TrainingState, out: Path, rows: Rows, ranks: Ranks) -> Iterator[Watch]:
+def open_watch(state: TrainingState, out: Path, rows: Rows | None, ranks: Ranks) -> Iterator[Watch]:
     """The watch of a run; its logs are cut back to where the run stands."""
     if not ranks.leads:
         yield Watch(state, out, ranks, None, None, None)

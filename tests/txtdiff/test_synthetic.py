@@ -1,0 +1,141 @@
+"""Pictures made while training, and the naming of their characters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import TINY
+
+from datatools.errors import InputError
+from datatools.synth import SynthOptions, make_picture
+from txtdiff.config import RunConfig
+from txtdiff.config_files import make_config, settings_layer
+from txtdiff.data.batch import collate, conditions_of
+from txtdiff.data.pictures import open_pictures, rows_for
+from txtdiff.data.synthetic import character_map
+from txtdiff.data.tokenizer import DROP_TEXT, VOCABULARY
+from txtdiff.diffusion.naming import UNKNOWN, naming_error
+from txtdiff.model.unet import build_network
+from txtdiff.training.checkpoint import find_checkpoint
+from txtdiff.training.state import read_facts
+from txtdiff.training.trainer import train
+from txtdiff.training.weights import load_network
+
+SYNTH = ["data.synth.profile=word", "data.synth.drawn_px=64", "model.text.names_characters=true"]
+PLAIN = {**TINY, "data": {"batch_size": 4, "workers": 0, "drop_txt": 0.3}}
+
+
+def configured(*changes: str) -> RunConfig:
+    return make_config(PLAIN, settings_layer([*SYNTH, *changes]))
+
+
+def test_cells_bear_the_letters_whose_ink_lies_there() -> None:
+    for index in range(30):
+        picture = make_picture(SynthOptions(size_px=64, profile="mini", seed=1), index)
+        cells = character_map(picture, 32)
+        assert {VOCABULARY[letter] for letter in picture.text} == set(np.unique(cells)) - {0}
+        if not picture.text:
+            continue
+        # A letter's ink differs from the ground (that of the corner) and lies in cells that bear its name.
+        ground = picture.image[0, 0].astype(int)
+        ink = np.abs(picture.image.astype(int) - ground).max(2) > 100
+        named = np.kron(cells > 0, np.ones((2, 2), bool))
+        assert (ink & named).sum() >= 0.9 * ink.sum() > 0
+        columns = [np.flatnonzero((cells == VOCABULARY[letter]).any(0)).mean() for letter in picture.text]
+        if len(set(picture.text)) == len(picture.text):
+            assert columns == sorted(columns)
+
+
+def test_a_sample_depends_on_seed_and_position_alone() -> None:
+    config = configured()
+    assert rows_for(config.data, config.model) is None
+    once, again = (open_pictures(None, config.data, config.model, 3) for _ in range(2))
+    for position in (5, 0, 70_000):
+        assert np.array_equal(once[position].pixels, again[position].pixels)
+        assert once[position].txt == again[position].txt
+    other = open_pictures(None, configured("data.synth.seed=1").data, config.model, 3)
+    assert not np.array_equal(once[0].pixels, other[0].pixels)
+    picture = make_picture(SynthOptions(size_px=64, profile="word", split="train"), 9)
+    shrunk = Image.fromarray(picture.image).resize((16, 16), Image.Resampling.BOX)
+    assert np.abs(np.asarray(shrunk, int) - once[9].pixels).mean() < 3
+
+
+def test_where_the_text_is_withheld_no_character_is_asked_for() -> None:
+    config = configured()
+    pictures = open_pictures(None, config.data, config.model, 0)
+    batch = collate([pictures[i] for i in range(40)], conditions_of(config.model))
+    assert batch.characters is not None
+    assert batch.characters.shape == (40, 16, 16)
+    withheld = torch.tensor([text == DROP_TEXT for text in batch.texts])
+    assert 0 < withheld.sum() < 40
+    assert (batch.characters[withheld] == UNKNOWN).all()
+    assert (batch.characters[~withheld] >= 0).all()
+    logits = torch.zeros(40, 105, 16, 16)
+    error = naming_error(logits, batch.characters)
+    assert (error[withheld] == 0).all()
+    assert error[~withheld].allclose(torch.tensor(105.0).log())
+
+
+def test_naming_moves_the_features_that_draw(tmp_path: Path) -> None:
+    """Its error reaches the text encoder, and the prediction is that of the same network without it."""
+    config = configured()
+    torch.manual_seed(0)
+    network = build_network(config.model)
+    txt, x, t = torch.tensor([[0, 70, 71, 1]]), torch.randn(1, 3, 16, 16), torch.tensor([5])
+    prediction, logits = network(x, t, txt=txt, name_characters=True)
+    assert logits.shape == (1, 105, 16, 16)
+    assert torch.equal(prediction, network(x, t, txt=txt))
+    naming_error(logits, torch.full((1, 16, 16), 70)).sum().backward()
+    assert network.stem.weight.grad is not None and network.stem.weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="names no characters"):
+        build_network(configured("model.text.names_characters=false").model)(
+            x, t, txt=txt, name_characters=True
+        )
+
+
+def test_training_learns_names_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    config = configured("run.images=96", "run.log_every_images=48")
+    train(config, tmp_path / "whole")
+    calls = 0
+
+    def after_five() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == 5
+
+    train(config, tmp_path / "parts", after_five)
+    train(config, tmp_path / "parts")
+    lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
+    assert lines[0] == lines[1]
+    first, last = map(json.loads, lines[0].splitlines())
+    assert last["characters"] < first["characters"]
+    network, _ = load_network(tmp_path / "whole")
+    assert network.character_head is not None
+    assert len(read_facts(find_checkpoint(tmp_path / "whole"))["totals"]) == 18
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.folder=x", "data.folder and data.synth are given"),
+        ("data.synth.profile=wrod", "there is no profile 'wrod'"),
+        ("data.synth.drawn_px=none", "at least 32 px"),
+        ("data.square=around_text", "data.synth makes pictures that need none"),
+        ("model.n_classes=3", "no classes"),
+    ],
+)
+def test_what_does_not_go_together(change: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        configured(change)
+    assert message in str(refused.value)
+
+
+def test_names_need_known_places(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        make_config(PLAIN, settings_layer([f"data.folder={tmp_path}", "model.text.names_characters=true"]))
+    assert "knows the places of characters" in str(refused.value)
