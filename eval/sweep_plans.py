@@ -21,6 +21,7 @@ from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
 from txtdiff.model.unet import build_network
+from txtdiff.pretrained import cascade_paths
 from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoints
 from txtdiff.training.state import read_facts
 from txtdiff.training.weights import load_config
@@ -102,7 +103,7 @@ def _checkpoints(base: Path, over: Literal["checkpoints"] | None) -> Sequence[Pa
 def _plan_cascade(
     job: SweepJob, whole: Plan, base: Path, weights: Weights, *, is_one_of_several: bool
 ) -> CascadePlan:
-    checkpoints = [find_checkpoint(path) for path in (base, *job.upsamplers)]
+    checkpoints = [find_checkpoint(path) for path in cascade_paths(base, job.upsamplers)]
     cascade = Cascade(tuple(_outline(checkpoint, weights) for checkpoint in checkpoints))
     about = {"weights": str(weights), "images": _images(checkpoints[0])}
     name = " ".join([_name(base)] * is_one_of_several + [str(weights)] * (len(job.weights) > 1))

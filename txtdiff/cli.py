@@ -11,7 +11,7 @@ import typer
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
 from datatools.errors import InputError
 from datatools.flags import flags
-from txtdiff.sample_options import SampleCommand, SampleFlags, sampling_plan
+from txtdiff.sample_options import SampleCommand, SampleFlags, parse_weights, sampling_plan
 from txtdiff.train_options import (
     Changes,
     ConfigFile,
@@ -88,6 +88,23 @@ def config_command(config: ConfigFile = None, preset: PresetName = None, changes
 
     settings = run_config(TrainFlags(preset=preset, images=None, changes=changes), config, [])
     typer.echo(annotated(settings), nl=False)
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or one of its checkpoints.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the exported checkpoint goes.")],
+    weights: Annotated[
+        str, typer.Option(metavar="averaged|raw|RATE", help="Which of the checkpoint's weights.")
+    ] = "averaged",
+) -> None:
+    """Write a checkpoint to give away: averaged weights in half precision, settings, nothing else.
+
+    It is sampled from (--base), started from (--init) and evaluated like any other.
+    """
+    from txtdiff.training.export import export_weights
+
+    typer.echo(export_weights(run, out, parse_weights(weights)))
 
 
 @app.command("convert")

@@ -18,13 +18,21 @@ from pydantic import ValidationError
 from datatools.atomic import atomic_open, write_bytes_atomic, write_text_atomic
 from datatools.console import progress
 from datatools.errors import InputError, suggest
-from txtdiff.cascade import Cascade, Prompt, SampledPictures, SamplerSettings, parse_sampler, sample_pictures
+from txtdiff.cascade import (
+    Cascade,
+    Prompt,
+    SampledPictures,
+    SamplerSettings,
+    Stage,
+    parse_sampler,
+    sample_pictures,
+)
 from txtdiff.config_files import settings_layer
 from txtdiff.data.tokenizer import encode_texts
 from txtdiff.sample_folder import GRID, METADATA_KEY, check_folder, picture_name, remove_surplus
 from txtdiff.training.grid import tiled
 
-__all__ = ["SamplingPlan", "make_prompts", "plan_stages", "sample_to_folder", "unescape"]
+__all__ = ["SamplingPlan", "Wishes", "make_prompts", "plan_stages", "sample_to_folder", "unescape"]
 
 _MAX_GRID = 100
 
@@ -62,35 +70,48 @@ def make_prompts(
     return [Prompt(txt=text, capt=capt, seed=seed + i, label=label) for text in texts for i in range(n)]
 
 
-def plan_stages(
-    cascade: Cascade, sampler: str, guidance: float, guidance_capt: float | None, changes: Sequence[str]
-) -> list[SamplerSettings]:
-    """Settings for each stage: sampler and steps for all, guidance for the base, single changes on top.
+@dataclass(frozen=True)
+class Wishes:
+    """What a command line says of samplers; what it leaves open is the cascade's own recommendation."""
 
-    Args:
-        sampler: NAME:STEPS.
-        guidance: scale of text and caption together; 1 = none.
-        guidance_capt: another scale for the caption.
-        changes: "STAGE.NAME=VALUE"; a stage is base, upsampler (all of them), or upsampler2 (the second).
-    """
-    name, n_steps = parse_sampler(sampler)
-    layers = settings_layer(changes)
+    sampler: str | None = None
+    """NAME:STEPS, for all stages."""
+    guidance: float | None = None
+    """Scale of text and caption together, for the base; 1 = none."""
+    guidance_capt: float | None = None
+    """Another scale for the caption."""
+    changes: tuple[str, ...] = ()
+    """"STAGE.NAME=VALUE"; a stage is base, upsampler (all of them), or upsampler2 (the second)."""
+
+
+def plan_stages(
+    cascade: Cascade, wishes: Wishes, recommended: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[SamplerSettings]:
+    """Settings for each stage: what is recommended, or 30 steps of DPM-Solver++ unguided; wishes on top."""
+    layers = settings_layer(wishes.changes)
     stages = ["base", *(f"upsampler{i}" for i in range(1, len(cascade.stages)))]
     _check_stages(layers, stages)
     plans = []
     for stage_name, stage in zip(stages, cascade.stages, strict=True):
-        fields: dict[str, Any] = {"sampler": name, "n_steps": n_steps}
-        if stage_name == "base":
-            fields |= {"guidance_txt": guidance} if stage.config.text is not None else {}
-            if stage.config.captions is not None:
-                fields["guidance_capt"] = guidance if guidance_capt is None else guidance_capt
-        else:
-            fields |= layers.get("upsampler", {})
-        fields |= layers.get(stage_name, {})
+        kind = "base" if stage_name == "base" else "upsampler"
+        fields: dict[str, Any] = {"sampler": "dpmpp_2m", "n_steps": 30, **(recommended or {}).get(kind, {})}
+        if wishes.sampler is not None:
+            fields["sampler"], fields["n_steps"] = parse_sampler(wishes.sampler)
+        if kind == "base":
+            fields |= _guidance(wishes, stage)
+        fields |= layers.get(kind, {}) | layers.get(stage_name, {})
         if fields.get("fork_spacing"):
             del fields["n_steps"]
         plans.append(_settings(fields, stage_name))
     return plans
+
+
+def _guidance(wishes: Wishes, stage: Stage) -> dict[str, float]:
+    """The scales asked for, of what the base model is told at all."""
+    both, capt = wishes.guidance, wishes.guidance_capt
+    scales = {"guidance_txt": both if stage.config.text is not None else None}
+    scales["guidance_capt"] = (both if capt is None else capt) if stage.config.captions is not None else None
+    return {name: scale for name, scale in scales.items() if scale is not None}
 
 
 def _check_stages(named: Iterable[str], stages: Sequence[str]) -> None:

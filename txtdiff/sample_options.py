@@ -12,12 +12,16 @@ from typer.core import TyperCommand
 
 from datatools.console import count_option
 from datatools.errors import InputError
+from txtdiff.pretrained import PREFIX, cascade_paths, recommended
 
 if TYPE_CHECKING:  # torch is loaded when pictures are made, not for --help
     from txtdiff.cascade import Cascade
     from txtdiff.sample_files import SamplingPlan
+    from txtdiff.training.weights import Weights
 
-__all__ = ["SampleCommand", "SampleFlags", "sampling_plan"]
+__all__ = ["DEFAULT_BASE", "SampleCommand", "SampleFlags", "parse_weights", "sampling_plan"]
+
+DEFAULT_BASE = f"{PREFIX}mini"
 
 _BESIDE_FORK_FLAGS = {"out", "exact", "npz", "device"}
 """Options that go with a line of the parent project; its own flags say everything else."""
@@ -27,9 +31,9 @@ _BESIDE_FORK_FLAGS = {"out", "exact", "npz", "device"}
 class SampleFlags:
     """Options of sample."""
 
-    base: Annotated[Path | None, typer.Option(metavar="DIR", help="Base model: a run or a checkpoint.")] = (
-        None
-    )
+    base: Annotated[
+        Path, typer.Option(metavar="DIR", help="Base model: a run, a checkpoint, or pretrained:NAME.")
+    ] = Path(DEFAULT_BASE)
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures go.")]
     upsampler: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Upsampler; repeat it for further stages.")
@@ -53,8 +57,16 @@ class SampleFlags:
     ] = None
     n: int = count_option(4, "Pictures for each text.")
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same picture.")] = 0
-    sampler: Annotated[str, typer.Option(metavar="NAME:STEPS", help="Solver and steps.")] = "dpmpp_2m:30"
-    guidance: Annotated[float, typer.Option(help="Guidance scale of the base model; 1 = none.")] = 1.0
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:STEPS", help="Solver and steps. Default: dpmpp_2m:30, or pretrained's own."
+        ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Guidance scale of the base; 1 = none, the default, or pretrained's own."),
+    ] = None
     guidance_capt: Annotated[float | None, typer.Option(help="Another guidance scale for the caption.")] = (
         None
     )
@@ -90,14 +102,21 @@ class SampleFlags:
             )
         return texts
 
-    def which_weights(self) -> Any:
-        """ "averaged", "raw" or a rate."""
-        if self.weights in ("averaged", "raw"):
-            return self.weights
-        try:
-            return float(self.weights)
-        except ValueError:
-            raise InputError(f"--weights {self.weights}: unknown", "Use averaged, raw or a rate.") from None
+
+def parse_weights(text: str) -> Weights:
+    """ "averaged", "raw" or a rate.
+
+    Raises:
+        InputError: something else.
+    """
+    if text == "averaged":
+        return "averaged"
+    if text == "raw":
+        return "raw"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--weights {text}: unknown", "Use averaged, raw or a rate.") from None
 
 
 class SampleCommand(TyperCommand):
@@ -121,18 +140,17 @@ class SampleCommand(TyperCommand):
 def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascade, SamplingPlan]:
     """The stages, loaded, and what to sample from them."""
     from txtdiff.cascade import load_cascade
-    from txtdiff.sample_files import SamplingPlan, make_prompts, plan_stages
+    from txtdiff.sample_files import SamplingPlan, Wishes, make_prompts, plan_stages
     from txtdiff.training.distributed import pick_device
 
     if fork_words:
         return _fork_sampling_plan(flags, fork_words)
-    if flags.base is None:
-        raise InputError("no model to sample from", "Give --base.")
     prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed, flags.label)
-    paths = [flags.base, *(flags.upsampler or [])]
+    paths = cascade_paths(flags.base, flags.upsampler or [])
     device = pick_device(flags.device)
-    cascade = load_cascade(paths, flags.which_weights(), weaker=flags.weaker, device=device)
-    settings = plan_stages(cascade, flags.sampler, flags.guidance, flags.guidance_capt, flags.changes or [])
+    cascade = load_cascade(paths, parse_weights(flags.weights), weaker=flags.weaker, device=device)
+    wishes = Wishes(flags.sampler, flags.guidance, flags.guidance_capt, tuple(flags.changes or ()))
+    settings = plan_stages(cascade, wishes, recommended(flags.base))
     if flags.weaker is not None and settings[0].autoguidance == 1:
         raise InputError("--weaker has no effect", "Say how strongly: --set base.autoguidance=2.")
     plan = SamplingPlan(

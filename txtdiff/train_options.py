@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +19,9 @@ from txtdiff import config_files as files
 from txtdiff.config import RunConfig
 
 __all__ = ["Changes", "ConfigFile", "PresetName", "TrainCommand", "TrainFlags", "run_config", "run_dir"]
+
+_OWN_TO_A_RUN = ("catalog", "folder", "synth", "where", "safeboxes", "px_scales", "captions", "class_map")
+"""Settings of the data that a run does not take over from the one it starts from."""
 
 Changes = Annotated[
     list[str] | None,
@@ -54,7 +58,11 @@ class TrainFlags:
     ] = None
     images: int | None = count_option(None, "How long to train: run.images.")
     init: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Start from a checkpoint's averaged weights: run.init.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Start from a checkpoint's averaged weights and, without preset or file, its settings.",
+        ),
     ] = None
     stage: Annotated[
         Literal["base", "upsampler"] | None,
@@ -108,10 +116,22 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
         raise InputError("--stage has no effect without flags of the parent project")
     elif flags.preset:
         layers.append(files.preset_layer(flags.preset))
+    elif config is None and flags.init is not None and flags.init.suffix != ".pt":
+        layers.append(_settings_of(flags.init))
     if config is not None:
         layers.append(files.file_layer(config))
     layers += [files.environment_layer(), flags.layer(), files.settings_layer(flags.changes or [])]
     return files.make_config(*layers)
+
+
+def _settings_of(init: Path) -> dict[str, Any]:
+    """The settings of the checkpoint that a run starts from, but for its pictures and its length."""
+    from txtdiff.training.checkpoint import find_checkpoint  # torch is loaded for a run, not for --help
+    from txtdiff.training.weights import load_config
+
+    tree = tomllib.loads(files.config_to_toml(load_config(find_checkpoint(init))))
+    tree["data"] = {name: value for name, value in tree["data"].items() if name not in _OWN_TO_A_RUN}
+    return {name: group for name, group in tree.items() if name != "run"}
 
 
 def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from datatools.atomic import fsync_directory, make_directory
 from datatools.console import messages, plain
 from datatools.errors import InputError
+from txtdiff.pretrained import PREFIX, bundled_stage
 from txtdiff.training.tensor_files import stream_tensors
 
 __all__ = [
@@ -35,7 +36,6 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{1,18})")
-_PRETRAINED = "pretrained:"  # names of weights that come with a version, where it has some
 _TEMPORARY = re.compile(r"\.(tmp|old)-step-\d+-\d+")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MANIFEST_LIMIT_BYTES = 1_000_000
@@ -177,11 +177,8 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         InputError: there is none, or the one named is damaged.
     """
-    if str(path).startswith(_PRETRAINED):
-        raise InputError(
-            f"{plain(str(path))}: no trained weights come with this version",
-            "Train a model with `txtdiff train --out DIR` and give that directory.",
-        )
+    if str(path).startswith(PREFIX):
+        path = bundled_stage(str(path))
     if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
         verify_checkpoint(path)
         return path

@@ -38,8 +38,11 @@ def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunCo
     checkpoint = find_checkpoint(path)
     config = load_config(checkpoint)
     model, files = checkpoint / MODEL, [checkpoint / MODEL]
-    if weights != "raw":
-        files.append(checkpoint / average_file(_rate(config, weights, checkpoint)))
+    average = None if weights == "raw" else checkpoint / average_file(_rate(config, weights, checkpoint))
+    # An exported checkpoint has one set of weights, the averaged ones. (That no file has gone since it was
+    # written, its manifest says.)
+    if average is not None and (average.exists() or weights != "averaged"):
+        files.append(average)
     # Shapes are compared before memory is taken: the settings are a stranger's and could ask for any amount.
     check_shapes(model, _shapes(config.model, checkpoint))
     network = build_network(config.model)

@@ -1,0 +1,69 @@
+"""Trained cascades that come with the package, called pretrained:NAME.
+
+A folder of this one is a cascade: its stages are folders `base`, `upsampler`, … with a checkpoint that
+`txtdiff export` made, `sampling.toml` says how to sample from it, and README.md is its model card.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from datatools.console import plain
+from datatools.errors import InputError, suggest
+
+__all__ = ["PREFIX", "bundled_names", "bundled_stage", "cascade_paths", "recommended"]
+
+PREFIX = "pretrained:"
+_STAGES = ("base", "upsampler")
+
+
+def bundled_names() -> list[str]:
+    """Names of the cascades that come along."""
+    return sorted(folder.name for folder in _root().iterdir() if (folder / "base").is_dir())
+
+
+def bundled_stage(name: str) -> Path:
+    """The checkpoint folder that pretrained:NAME/STAGE means; without a stage, the base.
+
+    Raises:
+        InputError: no such cascade or stage.
+    """
+    cascade, _, stage = name.removeprefix(PREFIX).partition("/")
+    if cascade not in bundled_names():
+        known = ", ".join(PREFIX + known for known in bundled_names()) or "none"
+        raise InputError(
+            f"there is no {PREFIX}{plain(cascade)}", suggest(cascade, bundled_names()) or f"There is {known}."
+        )
+    folder = _root() / cascade / (stage or "base")
+    if (stage or "base") not in _STAGES or not folder.is_dir():
+        raise InputError(f"{PREFIX}{cascade} has no stage '{plain(stage)}'", f"Stages: {', '.join(_STAGES)}.")
+    return folder
+
+
+def cascade_paths(base: Path, upsamplers: Sequence[Path]) -> list[Path]:
+    """The stages that a command line means: pretrained:NAME alone brings its own upsampler.
+
+    pretrained:NAME/base is its base without one.
+    """
+    named = str(base)
+    if upsamplers or not named.startswith(PREFIX) or "/" in named:
+        return [base, *upsamplers]
+    bundled_stage(named)
+    cascade = _root() / named.removeprefix(PREFIX)
+    return [Path(f"{named}/{stage}") for stage in _STAGES if (cascade / stage).is_dir()]
+
+
+def recommended(base: Path) -> dict[str, dict[str, Any]]:
+    """Settings for each stage of a bundled cascade, the knee of its own leaderboard; {} for others."""
+    if not str(base).startswith(PREFIX):
+        return {}
+    text = (bundled_stage(str(base)).parent / "sampling.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def _root() -> Path:
+    return Path(str(resources.files("txtdiff") / "pretrained"))

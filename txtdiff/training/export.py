@@ -1,0 +1,46 @@
+"""A checkpoint for others: the averaged weights in half precision and the settings, nothing to go on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from txtdiff.config_files import config_to_toml
+from txtdiff.training.checkpoint import find_checkpoint, write_checkpoint
+from txtdiff.training.state import CONFIG, MODEL, STATE, read_facts
+from txtdiff.training.weights import Weights, load_network
+
+__all__ = ["export_weights"]
+
+
+def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
+    """Write the weights of a checkpoint as float16, and what is needed to sample or to start from them.
+
+    Args:
+        run: a run directory, or one of its checkpoints.
+        out: directory in which the checkpoint is made.
+        weights: which of the checkpoint's weights.
+
+    Returns:
+        The checkpoint, a tenth of a training one: no optimiser, no further averages.
+
+    Raises:
+        InputError: no usable checkpoint.
+    """
+    checkpoint = find_checkpoint(run)
+    network, config = load_network(checkpoint, weights)
+    facts = read_facts(checkpoint)
+    kept = {"images": facts["images"], "averaging_count": 1, "started_from": facts.get("started_from")}
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    files: dict[str, Mapping[str, Tensor] | str] = {
+        MODEL: tensors,
+        CONFIG: config_to_toml(config),
+        STATE: json.dumps(kept, indent=1),
+    }
+    return write_checkpoint(out, int(facts["images"]), files)
