@@ -22,8 +22,9 @@ NORMALISERS: tuple[Normaliser, ...] = get_args(Normaliser)
 # What most texts look like: nothing that `strict` would change.
 _CLEAN = regex.compile(r"[!-~]++(?:[ \n][!-~]++)*+")
 _LINE_END = regex.compile(r"\r\n|[\r\u2028\u2029\x85]")
-_BLANKS = regex.compile(r"[^\S\n]+")
-_AROUND_LINE_END = regex.compile(r" *\n+ *")
+# Python's own strip and split take the four separators of ASCII for blanks too.
+_BLANKS = regex.compile(r"(?:[^\S\n]|[\x1c-\x1f])+")
+_AROUND_LINE_END = regex.compile(r" *\n[ \n]*")
 _PUNCTUATION = regex.compile(r"[\p{P}\p{S}]+")
 _GRAPHEME = regex.compile(r"\X")
 
@@ -54,12 +55,12 @@ def normalise(text: str, normaliser: Normaliser = "ci") -> str:
         case "ci":
             return _ci(text)
         case "alnum":
-            return _strict(_PUNCTUATION.sub("", _ci(text)))
+            return _strict(_PUNCTUATION.sub("", normalise(text, "ci")))
         case "nospace":
             # Folded once more: a mark that stood after a blank now joins the letter before it.
-            return _ci("".join(_ci(text).split()))
+            return _ci("".join(normalise(text, "ci").split()))
         case "confusable":
-            return _strict(_ci(text).translate(_CONFUSABLE))
+            return _strict(normalise(text, "ci").translate(_CONFUSABLE))
     raise InputError(
         f"no normaliser '{normaliser}'", suggest(normaliser, NORMALISERS) or ", ".join(NORMALISERS)
     )
@@ -73,8 +74,10 @@ def flat(text: str, normaliser: Normaliser = "ci") -> str:
 
 def lines_of(text: str, normaliser: Normaliser = "ci") -> list[str]:
     """The normalised lines that hold any text, top to bottom."""
-    lines = _lines(text) if not _CLEAN.fullmatch(text) else text.split("\n")
-    return [line for line in (normalise(line, normaliser) for line in lines) if line]
+    if normaliser == "nospace":  # alone in not keeping lines apart
+        return [line for line in (normalise(line, normaliser) for line in _lines(text)) if line]
+    normalised = normalise(text, normaliser)
+    return normalised.split("\n") if normalised else []
 
 
 def words(text: str, normaliser: Normaliser = "ci") -> list[str]:

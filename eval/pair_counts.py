@@ -149,8 +149,7 @@ def _count_case(target: str, reading: str) -> tuple[int, int]:
         n_cased = sum(c.lower() != c.upper() for c in target)
         return n_cased, n_cased
     n_cased = n_same = 0
-    t_low, h_low = [c.casefold() for c in target], [c.casefold() for c in reading]
-    for block in Levenshtein.opcodes(t_low, h_low):
+    for block in Levenshtein.opcodes(_folded(target), _folded(reading)):
         if block.tag != "equal":
             continue
         pairs = zip(target[block.src_start : block.src_end], reading[block.dest_start :], strict=False)
@@ -158,3 +157,8 @@ def _count_case(target: str, reading: str) -> tuple[int, int]:
         n_cased += len(same)
         n_same += sum(same)
     return n_cased, n_same
+
+
+def _folded(text: str) -> str | list[str]:
+    """Each character folded by itself, so that positions stay: "ß" alone becomes two."""
+    return text.lower() if text.isascii() else [c.casefold() for c in text]

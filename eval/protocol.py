@@ -19,7 +19,7 @@ __all__ = ["METRICS_VERSION", "Mode", "Protocol", "register_protocol"]
 Mode = Literal["e2e", "box"]
 """e2e: the reader finds the text itself. box: its recogniser is shown where each line stands."""
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Raised whenever a change of this package could change a text score of the same reading."""
 
 

@@ -123,7 +123,9 @@ def overlap(target: Iterable[str], reading: Iterable[str]) -> int:
 
 
 def shared(target: Counter[Gram], reading: Counter[Gram]) -> int:
-    """`overlap` of multisets that are counted already: five times as fast as `(target & reading).total()`."""
+    """`overlap` of multisets that are counted already: many times as fast as `(target & reading).total()`."""
+    if len(target) == target.total() or len(reading) == reading.total():  # nothing occurs twice
+        return len(target.keys() & reading.keys())
     return sum([min(n, target[item]) for item, n in reading.items() if item in target])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datatools.errors import InputError
-from eval.normalise import flat
+from eval.normalise import flat, lines_of
 from eval.text_metrics import (
     NORMALISERS,
     cer,
@@ -34,6 +34,7 @@ PLAIN = st.text("abc xyz", max_size=20).map(str.strip).filter(bool)
     ("text", "normaliser", "expected"),
     [
         ("  Two \t words \n\n next  ", "strict", "Two words\nnext"),
+        ("a\n \n\x1c\n b\x1fc", "strict", "a\nb c"),
         ("e\u0301t\u00e9", "strict", "\u00e9t\u00e9"),
         ("A\r\nB\u2028C", "strict", "A\nB\nC"),
         ("STRASSE ﬁne", "ci", "strasse fine"),
@@ -52,6 +53,14 @@ def test_normalisers_fold_exactly_what_they_say(text: str, normaliser: str, expe
 def test_normalising_twice_changes_nothing(text: str, normaliser: str) -> None:
     once = normalise(text, normaliser)  # type: ignore[arg-type]
     assert normalise(once, normaliser) == once  # type: ignore[arg-type]
+
+
+@given(TEXTS, st.sampled_from(NORMALISERS))
+def test_lines_are_those_of_the_normalised_text(text: str, normaliser: str) -> None:
+    lines = lines_of(text, normaliser)  # type: ignore[arg-type]
+    assert all(normalise(line, normaliser) == line for line in lines)  # type: ignore[arg-type]
+    if normaliser != "nospace":
+        assert "\n".join(lines) == normalise(text, normaliser)  # type: ignore[arg-type]
 
 
 def test_an_unknown_normaliser_is_named() -> None:
