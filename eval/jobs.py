@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datatools.console import messages, plain, print_causes
 from datatools.errors import InputError
@@ -18,8 +19,12 @@ from eval.reference import checked_reference
 from eval.run import Plan, make_pictures, pending_cells, start_run, write_plan
 from eval.score_options import ScoreOptions
 from eval.scoring import read_and_score
+from eval.seen_words import keep_seen_words, read_vocabulary
 from eval.store import Store, open_store
 from eval.sweep_job import SweepJob
+
+if TYPE_CHECKING:
+    from txtdiff.data.config import DataConfig
 
 __all__ = ["run_sweep", "score_folder"]
 
@@ -40,6 +45,7 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
             "Box mode is for `txtdiff-eval score` with boxes in the prompts file.",
         )
     parts = plan_sweep(job)
+    seen = _checked_vocabulary(options)
     engines = [find_engine(reader) for reader in readers]
     setting_ids = [setting.id for part in parts for setting in part.plan.settings]
     with open_store(store_path, "write") as store:
@@ -52,6 +58,13 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
                 start_run(store, part.plan, gather_provenance())
                 write_plan(store, part.plan)
             make_spread(store, parts, job.batch_size, job.spread)
+        named = {
+            setting.id: part.trained_on
+            for part in parts
+            if part.trained_on is not None and part.trained_on.catalog is not None
+            for setting in part.plan.settings
+        }
+        keep_seen_words(store, named if seen is None else dict.fromkeys(setting_ids, seen))
         return _score_and_tell(store, setting_ids, engines, options)
 
 
@@ -73,12 +86,25 @@ def score_folder(
     prompts = load_prompts(prompts_file, folder, prompt_format)
     if options.mode == "box":
         prompts.check_regions()
+    seen = _checked_vocabulary(options)
     setting = folder_setting(prompts, name or folder.resolve().name)
     plan = Plan(prompts.suite, prompts.cells, [setting], checked_reference(reference))
     engines = [find_engine(reader) for reader in readers]
     with open_store(store_path, "write") as store:
         _make(store, plan, FolderGenerator(prompts))
+        keep_seen_words(store, {} if seen is None else {setting.id: seen})
         return _score_and_tell(store, [setting.id], engines, options)
+
+
+def _checked_vocabulary(options: ScoreOptions) -> DataConfig | None:
+    """The catalog of --seen-words as a training reads it; opened, so that a wrong one is told now."""
+    if options.seen_words is None:
+        return None
+    from txtdiff.data.config import DataConfig
+
+    data = DataConfig(catalog=options.seen_words)
+    read_vocabulary(data)
+    return data
 
 
 def _make(store: Store, plan: Plan, generator: Generator) -> None:

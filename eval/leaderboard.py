@@ -19,6 +19,7 @@ from eval.counts import count_pictures, load_counts
 from eval.metrics import OTHER_METRICS, all_metrics
 from eval.panels import confusions, em_by_length
 from eval.picture_columns import load_floors, lock_columns, measure_specs, picture_protocols
+from eval.protocol import Protocol
 from eval.ranked_rows import rank_rows
 from eval.real_rows import REAL
 from eval.store import Store
@@ -37,9 +38,9 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
            WHERE spec->>'$.generator' NOT IN ('typeset', ?) ORDER BY position""",
         [REAL],
     )
-    protocols = {row[0]: json.loads(row[1]) for row in store.rows("SELECT protocol_id, spec FROM protocols")}
+    protocols = _protocols(store)
     ids = [setting_id for setting_id, *_ in settings]
-    counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in sorted(protocols)}
+    counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in protocols}
     frames = {
         (str(setting_id), protocol_id): frame
         for protocol_id, all_counts in counts.items()
@@ -72,6 +73,19 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     )
 
 
+def _protocols(store: Store) -> dict[str, Any]:
+    """Specs by protocol id: of the newest metrics first, and there those nearest to the headline's."""
+    rows = store.rows("SELECT protocol_id, spec FROM protocols ORDER BY protocol_id")
+    usual = Protocol("").spec
+
+    def order(spec: Mapping[str, Any]) -> tuple[int, int]:
+        n_others = sum(spec[key] != usual[key] for key in ("mode", "min_confidence", "normaliser"))
+        return -spec["metrics_version"], n_others
+
+    specs = [(protocol_id, json.loads(packed)) for protocol_id, packed in rows]
+    return dict(sorted(specs, key=lambda one: order(one[1])))
+
+
 def _reader_words(store: Store, protocols: Mapping[str, Any]) -> dict[str, str]:
     """ "rapidocr e2e ci" of each protocol."""
     names = dict(store.rows("SELECT reader_id, name FROM readers"))
@@ -98,7 +112,7 @@ def _rows(
     }
     rows = []
     for setting_id, label, spec, suite_id in settings:
-        for protocol_id in sorted(protocol for known, protocol in frames if known == setting_id):
+        for protocol_id in [protocol for known, protocol in frames if known == setting_id]:
             seconds, n_evaluations, n_done, n_expected, smallest, largest = costs[setting_id]
             numbers = scores.get((setting_id, protocol_id))
             if numbers is None:  # killed between counting and scoring

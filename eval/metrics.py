@@ -22,6 +22,7 @@ __all__ = [
     "OTHER_METRICS",
     "PICTURE_METRICS",
     "PROMPT_METRICS",
+    "SEEN_METRICS",
     "SHARE",
     "TEXT_METRICS",
     "TextMetric",
@@ -254,6 +255,13 @@ PROMPT_METRICS: tuple[MetricInfo, ...] = (
 )
 """Text metrics over prompts (`eval.prompt_scores`), under the same protocol."""
 
+SEEN_METRICS: tuple[MetricInfo, ...] = (
+    _info("em_seen", "EM seen", "up", "EM of texts whose words all stood in the training texts.", _OURS),
+    _info("em_unseen", "EM unseen", "up", "EM of texts with a word that no training text held.", _OURS),
+    _info("unseen_gap", "unseen gap", "down", "EM of seen words minus EM of unseen ones.", _OURS),
+)
+"""EM by whether the words stood in the training catalog (`eval.seen_words`), where that is known."""
+
 FIDELITY_INFOS: tuple[MetricInfo, ...] = (
     MetricInfo(
         "fid_clean",
@@ -350,7 +358,7 @@ OTHER_METRICS: tuple[MetricInfo, ...] = (
 
 def all_metrics() -> list[MetricInfo]:
     """Every metric there is, in the order in which reports show them."""
-    return [text.info for text in TEXT_METRICS] + list(PROMPT_METRICS) + list(OTHER_METRICS)
+    return [text.info for text in TEXT_METRICS] + [*PROMPT_METRICS, *SEEN_METRICS, *OTHER_METRICS]
 
 
 def metric_info(metric: str) -> MetricInfo | None:

@@ -1,4 +1,4 @@
-"""Columns that follow from pictures alone, fidelity and agreement: what is ranked together, and floors."""
+"""Columns that need a yardstick besides the reader, as fidelity: what is ranked together, and floors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from eval.board import BoardRow, Score
-from eval.metrics import FIDELITY_INFOS, PICTURE_METRICS
+from eval.metrics import FIDELITY_INFOS, PICTURE_METRICS, SEEN_METRICS
 from eval.real_rows import REAL
+from eval.seen_words import vocabulary_ids
 from eval.store import Store
 
 __all__ = ["load_floors", "lock_columns", "measure_specs", "picture_protocols"]
@@ -25,7 +26,12 @@ def picture_protocols(store: Store) -> Protocols:
         "SELECT setting_id, metric, protocol_id FROM scores WHERE metric IN (SELECT unnest(?))",
         [[info.id for info in PICTURE_METRICS]],
     )
-    return {(setting_id, metric): protocol_id for setting_id, metric, protocol_id in rows}
+    by_words = {
+        (setting_id, info.id): vocabulary_id
+        for setting_id, vocabulary_id in vocabulary_ids(store).items()
+        for info in SEEN_METRICS
+    }
+    return {(setting_id, metric): protocol_id for setting_id, metric, protocol_id in rows} | by_words
 
 
 def lock_columns(rows: Sequence[BoardRow], protocols: Protocols) -> list[BoardRow]:
@@ -34,7 +40,7 @@ def lock_columns(rows: Sequence[BoardRow], protocols: Protocols) -> list[BoardRo
     FID falls with n, and another reference or network is another yardstick: the others are shown unranked.
     """
     locked = list(rows)
-    for info in PICTURE_METRICS:
+    for info in (*SEEN_METRICS, *PICTURE_METRICS):
         keys = [_key(row, info.id, protocols) for row in locked]
         counts = Counter(key for key in keys if key is not None)
         if len(counts) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from datatools.errors import InputError, suggest
@@ -26,6 +27,8 @@ class ScoreOptions:
     other_networks: tuple[OtherNetworkName, ...] = ()
     """Networks beside Inception over whose features the Fréchet distance is taken."""
     mode: Mode = "e2e"
+    seen_words: Path | None = None
+    """Catalog that the model was trained on; None: the one that a cascade's base names, if any."""
 
 
 def other_networks(names: Sequence[str]) -> tuple[OtherNetworkName, ...]:

@@ -16,6 +16,7 @@ from eval.fidelity_scoring import score_fidelity
 from eval.protocol import Protocol
 from eval.reading import read_pictures
 from eval.score_options import ScoreOptions
+from eval.seen_words import load_seen, seen_scores
 from eval.store import Store
 from eval.text_scoring import count_texts
 
@@ -54,8 +55,11 @@ def score_again(store: Store, setting_ids: Sequence[str], protocol: Protocol) ->
     """Text scores of stored readings under a protocol. Nothing is generated or read."""
     count_texts(store, protocol, setting_ids)
     counts = load_counts(store, setting_ids, protocol.id)
+    seen = load_seen(store, setting_ids)
     for setting_id, frame in counts.groupby("setting_id", sort=False):
-        _keep(store, str(setting_id), protocol.id, score_texts(frame, protocol.normaliser))
+        scores = score_texts(frame, protocol.normaliser)
+        scores |= seen_scores(frame, seen[seen["setting_id"] == setting_id])
+        _keep(store, str(setting_id), protocol.id, scores)
 
 
 def _keep(store: Store, setting_id: str, protocol_id: str, scores: Mapping[str, Score]) -> None:

@@ -71,6 +71,12 @@ CREATE TABLE IF NOT EXISTS measured (
     content_id VARCHAR, protocol_id VARCHAR, spec JSON NOT NULL, scores JSON NOT NULL,
     PRIMARY KEY (content_id, protocol_id)
 );
+-- How many words a prompt has, and how many of them stood in the texts that the setting's model was trained
+-- on: those of a catalog, whose words `vocabulary_id` is the hash of.
+CREATE TABLE IF NOT EXISTS seen_words (
+    setting_id VARCHAR, prompt_id VARCHAR, n_words INTEGER NOT NULL, n_seen INTEGER NOT NULL,
+    catalog VARCHAR NOT NULL, vocabulary_id VARCHAR NOT NULL, PRIMARY KEY (setting_id, prompt_id)
+);
 """
 _READINGS = """
 -- What a reader saw in a picture, before any threshold. `lines`: [{polygon, text, confidence}, …].

@@ -20,6 +20,7 @@ from eval.sweep_job import DiffusersOptions, SweepJob, Weights
 from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
+from txtdiff.data.config import DataConfig
 from txtdiff.model.unet import build_network
 from txtdiff.pretrained import cascade_paths
 from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoints
@@ -37,6 +38,8 @@ class CascadePlan:
     checkpoints: Sequence[Path]
     """Base first. Settled here: a run that is still training has a newer one by the time it is loaded."""
     weights: Weights
+    trained_on: DataConfig
+    """The pictures that the base was trained on."""
 
     def generator(self, device: str, batch_size: int) -> CascadeGenerator:
         """The cascade itself, ready to make pictures on a device."""
@@ -50,6 +53,8 @@ class DiffusersPlan:
     plan: Plan
     source: str
     options: DiffusersOptions
+    trained_on: None = None
+    """Nobody says."""
 
     def generator(self, device: str, batch_size: int) -> Generator:
         """The pipeline itself, ready to make pictures on a device."""
@@ -109,7 +114,7 @@ def _plan_cascade(
     name = " ".join([_name(base)] * is_one_of_several + [str(weights)] * (len(job.weights) > 1))
     settings = cascade_settings(cascade, whole.suite, job.sweep, about, name)
     plan = Plan(whole.suite, whole.cells, settings, whole.reference)
-    return CascadePlan(plan, checkpoints, weights)
+    return CascadePlan(plan, checkpoints, weights, load_config(checkpoints[0]).data)
 
 
 def _outline(checkpoint: Path, weights: Weights) -> Stage:

@@ -13,8 +13,9 @@ from eval.board import Board, BoardRow, MetricInfo
 
 __all__ = ["DEFAULT_METRICS", "Condition", "choose_metrics", "failing_rows", "parse_condition", "select_rows"]
 
-IF_CALIBRATED = ("em_rel",)
-DEFAULT_METRICS = ("em_ci", *IF_CALIBRATED, "cer", "word_f1", "no_text_rate", "fid_clean", "kid", "clip_desc")
+IF_KNOWN = ("em_rel", "em_unseen")
+"""Columns that are shown of themselves where some row has a value."""
+DEFAULT_METRICS = ("em_ci", *IF_KNOWN, "cer", "word_f1", "no_text_rate", "fid_clean", "kid", "clip_desc")
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -102,7 +103,7 @@ def choose_metrics(board: Board, names: Sequence[str] | None) -> list[MetricInfo
             name for row in board.rows for name, score in row.scores.items() if score.value is not None
         }
         usual = [name for name in DEFAULT_METRICS if name in known]
-        return [known[name] for name in usual if name in has_value or name not in IF_CALIBRATED]
+        return [known[name] for name in usual if name in has_value or name not in IF_KNOWN]
     if "all" in names:
         return list(board.metrics)
     for name in names:

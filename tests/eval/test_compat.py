@@ -18,8 +18,8 @@ from eval.compat import (
     strict_ned_path,
     textatlas_scores,
 )
-from eval.options import compat_lines
 from eval.store import open_store
+from eval.store_lines import compat_lines
 
 
 def test_mario_is_blind_to_order_and_word_ends() -> None:

@@ -42,7 +42,7 @@ def test_the_three_commands_end_with_a_leaderboard_and_a_page(workplace: Path) -
     for command in commands:
         words = shlex.split(command)[1:]
         # Nothing is asked of a model hub, whether there is one or not.
-        run(["-m", "eval", *words, *([] if words[0] == "report" else ["--clip-model", "none"])], workplace)
+        run(["-m", "eval", *words, *(["--clip-model", "none"] if words[0] == "score" else [])], workplace)
     table = run(["-m", "eval", "report", "--store", "eval.duckdb", "--format", "csv"], workplace)
     [row] = csv.DictReader(io.StringIO(table))
     assert row["label"] == "my model"

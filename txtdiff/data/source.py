@@ -101,6 +101,11 @@ class Rows:
         )
 
     @property
+    def texts(self) -> list[str]:
+        """Every different text of the pictures that somebody transcribed."""
+        return [text for text in self._table["text"].unique().to_pylist() if text is not None]
+
+    @property
     def n_with_safebox(self) -> int:
         """How many pictures have a safebox."""
         return len(self._with_safebox)
