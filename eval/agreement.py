@@ -15,7 +15,15 @@ from eval.protocol import Protocol
 from eval.statistics import Floats, bootstrap_weights, cluster_sums, draws_interval, mean_interval
 from eval.store import Store
 
-__all__ = ["Agreement", "agreement_lines", "agreement_of", "cohen_kappa", "keep_agreements"]
+__all__ = [
+    "Agreement",
+    "ReaderPair",
+    "agreement_lines",
+    "agreement_of",
+    "cohen_kappa",
+    "keep_agreements",
+    "load_agreements",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,29 +105,47 @@ def keep_agreements(store: Store, setting_ids: Sequence[str], one: Protocol, oth
     store.write("agreements", rows)
 
 
-_ALL = "SELECT DISTINCT setting_id FROM agreements"
+@dataclass(frozen=True, slots=True)
+class ReaderPair:
+    """How far two readers agree on one setting's pictures."""
+
+    label: str
+    """The setting's."""
+    a: str
+    b: str
+    agreement: Agreement
 
 
-def agreement_lines(store: Store, setting_ids: Sequence[str] | None = None) -> Iterator[str]:
-    """Stored agreements as text, one line a setting and pair of readers."""
-    chosen = setting_ids if setting_ids is not None else [s for (s,) in store.rows(_ALL)]
+def load_agreements(store: Store, setting_ids: Sequence[str] | None = None) -> list[ReaderPair]:
+    """What the store keeps of these settings (None: of all), in the order of the sweep."""
     rows = store.rows(
         """SELECT s.label, ra.name, rb.name, g.n, equal, equal_low, equal_high, similarity,
                   kappa, kappa_low, kappa_high
            FROM agreements g JOIN settings s USING (setting_id)
            JOIN protocols pa ON pa.protocol_id = protocol_a JOIN readers ra ON ra.reader_id = pa.reader_id
            JOIN protocols pb ON pb.protocol_id = protocol_b JOIN readers rb ON rb.reader_id = pb.reader_id
-           WHERE setting_id IN (SELECT unnest(?)) ORDER BY s.position, 2, 3""",
-        [list(chosen)],
+           WHERE $1 IS NULL OR setting_id IN (SELECT unnest($1)) ORDER BY s.position, 2, 3""",
+        [None if setting_ids is None else list(setting_ids)],
     )
-    for label, a, b, n, equal, low, high, similarity, kappa, kappa_low, kappa_high in rows:
-        if not n:
+    return [ReaderPair(label, a, b, Agreement(*numbers)) for label, a, b, *numbers in rows]
+
+
+def agreement_lines(pairs: Sequence[ReaderPair]) -> Iterator[str]:
+    """Agreements as text, one line a setting and pair of readers."""
+    for pair in pairs:
+        label, a, b, found = pair.label, pair.a, pair.b, pair.agreement
+        if found.equal is None or found.similarity is None:
             yield f"{label}: {a} and {b} have read no picture with text in common"
             continue
-        same = f"{100 * equal:.1f} %" + (f" [{100 * low:.1f} {100 * high:.1f}]" if low is not None else "")
-        kappas = "undefined (one of them always says the same)" if kappa is None else f"{kappa:.2f}"
-        kappas += f" [{kappa_low:.2f} {kappa_high:.2f}]" if kappa_low is not None else ""
+        same = f"{100 * found.equal:.1f} %"
+        if found.equal_low is not None and found.equal_high is not None:
+            same += f" [{100 * found.equal_low:.1f} {100 * found.equal_high:.1f}]"
+        kappa = (
+            "undefined (one of them always says the same)" if found.kappa is None else f"{found.kappa:.2f}"
+        )
+        if found.kappa_low is not None:
+            kappa += f" [{found.kappa_low:.2f} {found.kappa_high:.2f}]"
         yield (
-            f"{label}: {a} and {b} read the same in {same} of {n} pictures, "
-            f"similarity {similarity:.3f}, kappa of exact match {kappas}"
+            f"{label}: {a} and {b} read the same in {same} of {found.n} pictures, "
+            f"similarity {found.similarity:.3f}, kappa of exact match {kappa}"
         )

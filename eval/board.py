@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datatools.ocr import TextLine
+    from eval.agreement import ReaderPair
 
 __all__ = ["Board", "BoardRow", "BoardSample", "LengthBin", "MetricInfo", "Score"]
 
@@ -127,5 +128,5 @@ class Board:
     """Real pictures against other real ones, at each n that rows have: fidelity alone, never ranked."""
     pair_p: dict[tuple[str, str], float] = field(default_factory=dict)
     """Holm-adjusted p that two settings have the same EM, paired by prompt; settings of one group only."""
-    agreements: list[str] = field(default_factory=list)
-    """How far readers agree, a line for each setting and pair of readers; never part of a rank."""
+    agreements: list[ReaderPair] = field(default_factory=list)
+    """How far readers agree, for each setting and pair of readers; never part of a rank."""

@@ -124,17 +124,24 @@ def compare(
     ] = None,
     flips: Annotated[int, typer.Option(min=0, help="How many pictures to list that only one side got.")] = 5,
     fail_if_worse: Annotated[
-        bool, typer.Option("--fail-if-worse", help="Exit with 1 when B is worse than A beyond chance.")
+        bool,
+        typer.Option(
+            "--fail-if-worse", help="Exit with 1 when B is worse than A beyond chance, by any reader."
+        ),
     ] = False,
 ) -> None:
-    """Compare two settings on the same prompts and noise: difference, interval, p, pictures that flip."""
+    """Compare two settings on the same prompts and noise: difference, interval, p, pictures that flip.
+
+    Where both were read in several ways, by two readers or under two normalisers, they are compared in each.
+    """
     with ExitStack() as stores:
         store_b = stores.enter_context(open_store(store))
         store_a = store_b if baseline_store is None else stores.enter_context(open_store(baseline_store))
-        comparison = compare_settings(store_a, a, store_b, b)
-    for line in comparison_lines(comparison, flips):
-        typer.echo(line)
-    if fail_if_worse and comparison.is_worse:
+        comparisons = compare_settings(store_a, a, store_b, b)
+    for i, comparison in enumerate(comparisons):
+        for line in (*[""] * bool(i), *comparison_lines(comparison, flips)):
+            typer.echo(line)
+    if fail_if_worse and any(comparison.is_worse for comparison in comparisons):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

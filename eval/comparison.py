@@ -11,6 +11,7 @@ import pandas as pd
 from datatools.console import plain
 from datatools.errors import InputError, suggest
 from eval.counts import load_counts
+from eval.protocol import load_protocols
 from eval.statistics import (
     Interval,
     bootstrap_weights,
@@ -44,6 +45,8 @@ class Comparison:
 
     label_a: str
     label_b: str
+    reader: str
+    """Who read the pictures, how, and what counted as the same text."""
     n_pictures: int
     n_prompts: int
     em_a: float
@@ -61,8 +64,8 @@ class Comparison:
         return self.em_b < self.em_a and self.p < _LEVEL
 
 
-def compare_settings(store_a: Store, a: str, store_b: Store, b: str) -> Comparison:
-    """Compare two settings, of one store or of two, under a protocol that both have.
+def compare_settings(store_a: Store, a: str, store_b: Store, b: str) -> list[Comparison]:
+    """Compare two settings, of one store or of two, under every protocol that both have, the usual first.
 
     Args:
         a, b: label or id of a setting.
@@ -71,20 +74,25 @@ def compare_settings(store_a: Store, a: str, store_b: Store, b: str) -> Comparis
         InputError: no such setting, no protocol in common, or no picture in common.
     """
     (id_a, label_a), (id_b, label_b) = _find(store_a, a), _find(store_b, b)
-    shared = [protocol for protocol in _protocols(store_a, id_a) if protocol in _protocols(store_b, id_b)]
+    theirs = _protocols(store_b, id_b)
+    shared = {id_: reader for id_, reader in _protocols(store_a, id_a).items() if id_ in theirs}
     if not shared:
         raise InputError(
             f"'{a}' and '{b}' were not read under one protocol", "Score both with the same --ocr and version."
         )
-    pairs = _pairs(load_counts(store_a, [id_a], shared[-1]), load_counts(store_b, [id_b], shared[-1]))
-    if pairs.empty:
-        raise InputError(f"'{a}' and '{b}' have no picture with the same prompt and seed")
-    return _compare(pairs, label_a, label_b)
+    comparisons = []
+    for protocol_id, reader in shared.items():
+        pairs = _pairs(load_counts(store_a, [id_a], protocol_id), load_counts(store_b, [id_b], protocol_id))
+        if pairs.empty:
+            raise InputError(f"'{a}' and '{b}' have no picture with the same prompt and seed")
+        comparisons.append(_compare(pairs, label_a, label_b, reader))
+    return comparisons
 
 
 def comparison_lines(comparison: Comparison, n_flips: int) -> Iterator[str]:
     """The comparison as text, with the first flips of either side."""
     c = comparison
+    yield f"read by {plain(c.reader)}"
     yield f"A  {plain(c.label_a)}: EM {100 * c.em_a:.1f} %"
     yield f"B  {plain(c.label_b)}: EM {100 * c.em_b:.1f} %"
     low, high = c.interval or (c.em_b - c.em_a, c.em_b - c.em_a)
@@ -113,10 +121,15 @@ def _find(store: Store, name: str) -> tuple[str, str]:
     raise InputError(f"no setting '{name}' in {store.path}", near)
 
 
-def _protocols(store: Store, setting_id: str) -> list[str]:
+def _protocols(store: Store, setting_id: str) -> dict[str, str]:
+    """Protocols that a setting was scored under, in words, by id; of several in the same words the newest."""
     sql = "SELECT DISTINCT protocol_id FROM scores WHERE setting_id = ? AND metric = 'em_ci'"
-    rows = store.rows(sql, [setting_id])
-    return sorted(protocol_id for (protocol_id,) in rows)
+    scored = {protocol_id for (protocol_id,) in store.rows(sql, [setting_id])}
+    found: dict[str, str] = {}
+    for protocol_id, about in load_protocols(store).items():
+        if protocol_id in scored and about.words not in found.values():
+            found[protocol_id] = about.words
+    return found
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +141,7 @@ def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return merged.astype({"em_ci_a": float, "em_ci_b": float})
 
 
-def _compare(pairs: pd.DataFrame, label_a: str, label_b: str) -> Comparison:
+def _compare(pairs: pd.DataFrame, label_a: str, label_b: str, reader: str) -> Comparison:
     codes, names = pd.factorize(pairs["prompt_id"], sort=True)
     codes, n_prompts = codes.astype(np.int64), len(names)
     difference = (pairs["em_ci_b"] - pairs["em_ci_a"]).to_numpy(float)
@@ -141,6 +154,7 @@ def _compare(pairs: pd.DataFrame, label_a: str, label_b: str) -> Comparison:
     return Comparison(
         label_a=label_a,
         label_b=label_b,
+        reader=reader,
         n_pictures=len(pairs),
         n_prompts=n_prompts,
         em_a=float(pairs["em_ci_a"].mean()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from datatools.console import messages, plain, print_causes
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine, find_engine
-from eval.agreement import agreement_lines
+from eval.agreement import agreement_lines, load_agreements
 from eval.counts import Counts, count_pictures
 from eval.folder_generator import FolderGenerator, folder_setting, load_prompts
 from eval.generators import Generator
@@ -119,7 +119,7 @@ def _score_and_tell(
 ) -> Counts:
     """Score, and say what became of the pictures; counts of readings are the first reader's."""
     protocols = read_and_score(store, setting_ids, engines, options)
-    for line in agreement_lines(store, setting_ids) if len(protocols) > 1 else ():
+    for line in agreement_lines(load_agreements(store, setting_ids)) if len(protocols) > 1 else ():
         messages.print(plain(line), markup=False, soft_wrap=True)
     return _tell(store, setting_ids, protocols[0].id)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from datatools.console import messages, plain
-from eval.agreement import agreement_lines
+from eval.agreement import load_agreements
 from eval.board import Board, BoardRow, MetricInfo, Score
 from eval.board_calibration import calibrated_row, ceiling_counts, load_calibrations
 from eval.board_samples import load_samples
@@ -19,7 +19,7 @@ from eval.counts import count_pictures, load_counts
 from eval.metrics import OTHER_METRICS, all_metrics
 from eval.panels import confusions, em_by_length
 from eval.picture_columns import load_floors, lock_columns, measure_specs, picture_protocols
-from eval.protocol import Protocol
+from eval.protocol import KnownProtocol, load_protocols
 from eval.ranked_rows import rank_rows
 from eval.real_rows import REAL
 from eval.store import Store
@@ -38,7 +38,7 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
            WHERE spec->>'$.generator' NOT IN ('typeset', ?) ORDER BY position""",
         [REAL],
     )
-    protocols = _protocols(store)
+    protocols = load_protocols(store)
     ids = [setting_id for setting_id, *_ in settings]
     counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in protocols}
     frames = {
@@ -50,17 +50,17 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     scores = _scores(store)
     rows = _rows(store, settings, frames, scores)
     _tell_unscored(settings, rows)
-    readers = _reader_words(store, protocols)
-    rows = [replace(row, reader=readers[row.protocol_id]) for row in rows]
+    rows = [replace(row, reader=protocols[row.protocol_id].words) for row in rows]
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
     ordered = lock_columns(ordered, picture_protocols(store))
     main = ordered[0].protocol_id if ordered else None
+    main_spec = protocols[main].spec if main else {}
     main_counts = counts.get(main or "", pd.DataFrame())
     ceiling = ceiling_counts(ordered[0], calibrations) if ordered else pd.DataFrame()
     return Board(
         rows=ordered,
-        samples=load_samples(store, main, protocols.get(main or "", {}), max_pictures) if main else [],
+        samples=load_samples(store, main, main_spec, max_pictures) if main else [],
         metrics=_metrics(ordered),
         provenance=_provenance(store, protocols),
         floors=load_floors(store, ordered),
@@ -69,30 +69,8 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
         em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
         confusions=confusions(main_counts) | confusions(ceiling),
         pair_p=pair_p,
-        agreements=list(agreement_lines(store)),
+        agreements=load_agreements(store),
     )
-
-
-def _protocols(store: Store) -> dict[str, Any]:
-    """Specs by protocol id: of the newest metrics first, and there those nearest to the headline's."""
-    rows = store.rows("SELECT protocol_id, spec FROM protocols ORDER BY protocol_id")
-    usual = Protocol("").spec
-
-    def order(spec: Mapping[str, Any]) -> tuple[int, int]:
-        n_others = sum(spec[key] != usual[key] for key in ("mode", "min_confidence", "normaliser"))
-        return -spec["metrics_version"], n_others
-
-    specs = [(protocol_id, json.loads(packed)) for protocol_id, packed in rows]
-    return dict(sorted(specs, key=lambda one: order(one[1])))
-
-
-def _reader_words(store: Store, protocols: Mapping[str, Any]) -> dict[str, str]:
-    """ "rapidocr e2e ci" of each protocol."""
-    names = dict(store.rows("SELECT reader_id, name FROM readers"))
-    return {
-        protocol_id: " ".join([names.get(spec["reader"], spec["reader"]), spec["mode"], spec["normaliser"]])
-        for protocol_id, spec in protocols.items()
-    }
 
 
 def _rows(
@@ -156,12 +134,12 @@ def _metrics(rows: Sequence[BoardRow]) -> list[MetricInfo]:
     return [info for info in all_metrics() if info.id in present]
 
 
-def _provenance(store: Store, protocols: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(store: Store, protocols: Mapping[str, KnownProtocol]) -> dict[str, Any]:
     runs = store.rows("SELECT run_id, started_at, provenance FROM runs ORDER BY started_at, run_id")
     readers = store.rows("SELECT reader_id, name, version, weights_digest, settings FROM readers ORDER BY 1")
     suites = store.rows("SELECT suite_id, digest FROM suites ORDER BY 1")
     return {
-        "protocols": dict(sorted(protocols.items())),
+        "protocols": {protocol_id: dict(one.spec) for protocol_id, one in sorted(protocols.items())},
         "readers": {
             reader_id: {"name": name, "version": version, "weights": digest, "settings": json.loads(settings)}
             for reader_id, name, version, digest, settings in readers

@@ -6,6 +6,7 @@ accuracy by the reader alone (microsoft/unilm issue 1677).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from eval.identity import canonical_json, identity
 from eval.normalise import Normaliser
 from eval.store import Store
 
-__all__ = ["METRICS_VERSION", "Mode", "Protocol", "register_protocol"]
+__all__ = ["METRICS_VERSION", "KnownProtocol", "Mode", "Protocol", "load_protocols", "register_protocol"]
 
 Mode = Literal["e2e", "box"]
 """e2e: the reader finds the text itself. box: its recogniser is shown where each line stands."""
@@ -60,3 +61,34 @@ def register_protocol(store: Store, protocol: Protocol) -> Mapping[str, Any]:
     row = {"protocol_id": protocol.id, "reader_id": protocol.reader_id, "spec": canonical_json(protocol.spec)}
     store.write("protocols", [row])
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class KnownProtocol:
+    """A protocol that a store holds scores under."""
+
+    spec: Mapping[str, Any]
+    words: str
+    """ "rapidocr e2e ci": reader, mode, normaliser; and the threshold where it is not the usual one."""
+
+
+def load_protocols(store: Store) -> dict[str, KnownProtocol]:
+    """Protocols by id: of the newest metrics first, and of those the nearest to the headline's."""
+    rows = store.rows(
+        """SELECT protocol_id, spec, coalesce(name, p.reader_id) FROM protocols p
+           LEFT JOIN readers r ON r.reader_id = p.reader_id ORDER BY protocol_id"""
+    )
+    usual = Protocol("")
+
+    def order(one: KnownProtocol) -> tuple[int, int]:
+        n_others = sum(one.spec[key] != usual.spec[key] for key in ("mode", "min_confidence", "normaliser"))
+        return -one.spec["metrics_version"], n_others
+
+    known = {}
+    for protocol_id, packed, reader in rows:
+        spec = json.loads(packed)
+        threshold = spec["min_confidence"]
+        further = [] if threshold == usual.min_confidence else [f"confidence >= {threshold:g}"]
+        words = " ".join([reader, spec["mode"], spec["normaliser"], *further])
+        known[protocol_id] = KnownProtocol(spec, words)
+    return dict(sorted(known.items(), key=lambda item: order(item[1])))

@@ -56,6 +56,7 @@ def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo])
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [asdict(row) for row in rows],
         "floors": [asdict(row) for row in board.floors],
+        "agreements": [asdict(pair) for pair in board.agreements],
         "provenance": board.provenance,
     }
     return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()

@@ -34,6 +34,7 @@ SCRIPTS = (
     "wall.js",
     "compare.js",
     "kinds.js",
+    "readers.js",
     "methods.js",
     "main.js",
 )

@@ -32,6 +32,7 @@ def page_data(board: Board) -> dict[str, Any]:
             key: [_finite(asdict(b)) for b in bins] for key, bins in sorted(board.em_by_length.items())
         },
         "confusions": {key: [list(c) for c in most] for key, most in sorted(board.confusions.items())},
+        "agreements": [_finite(asdict(pair)) for pair in board.agreements],
         "pairs": [[a, b, p] for (a, b), p in sorted(board.pair_p.items())],
         "provenance": _finite(board.provenance),
     }
@@ -47,6 +48,7 @@ def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
         "rank_interval": row.rank_interval,
         "tie": row.tie,
         "protocol": row.protocol_id,
+        "reader": row.reader,
         "suite": row.suite_id,
         "seconds": _number(row.seconds_per_picture),
         "evaluations": _number(row.n_evaluations),

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from datatools.console import plain
+from eval.agreement import agreement_lines
 from eval.board import Board, BoardRow, MetricInfo, Score
 from eval.metrics import SHARE
 
@@ -45,7 +46,7 @@ def print_board(
     console.print(table)
     for reason, mark in notes.items():
         console.print(escape(plain(f"{mark} {reason}")), soft_wrap=True, style="dim")
-    for line in board.agreements:
+    for line in agreement_lines(board.agreements):
         console.print(escape(plain(line)), soft_wrap=True)
     n = board.counts
     made = f"{n['expected']} pictures expected, {n['done']} done"

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datatools.ocr import TextLine
+from eval.agreement import Agreement, ReaderPair
 from eval.board import Board, BoardRow, BoardSample, LengthBin, Score
 from eval.metrics import OTHER_METRICS, TEXT_METRICS
 from eval.statistics import wilson
@@ -64,6 +65,12 @@ def make_board(n_settings: int = 18, n_prompts: int = 24, size_px: int = 64) -> 
         }
         | {"ceiling": [("l", "i", 2), ("o", "0", 1)]},
         floors=[_floor(n_prompts)],
+        agreements=[
+            ReaderPair(
+                ranked[0].label, "rapidocr", "tesseract", Agreement(24, 0.75, 0.5, 0.9, 0.91, 0.6, 0.3, 0.9)
+            ),
+            ReaderPair(ranked[1].label, "rapidocr", "tesseract", Agreement(24, 1.0, 0.86, 1.0, 1.0)),
+        ],
         pair_p={(ranked[0].setting_id, ranked[i].setting_id): 0.5 / i**2 for i in range(1, n_settings)},
     )
 

@@ -13,6 +13,7 @@ from hostile import PAYLOADS
 from page_board import make_board
 
 from datatools.ocr import TextLine
+from eval.agreement import Agreement, ReaderPair
 from eval.board import Board, BoardRow, BoardSample, Score
 from eval.report.page import render_page
 from eval.report.thumbnails import make_thumbnails
@@ -45,6 +46,7 @@ def hostile_board(board: Board) -> Board:
             spec={text: text, "sampler": text},
             scores=old.scores | {"kid": none},
             tie=text[:3],
+            reader=text,
         )
 
     return replace(
@@ -54,6 +56,7 @@ def hostile_board(board: Board) -> Board:
         samples=[sample(i, old) for i, old in enumerate(board.samples)],
         provenance={text: text for text in PAYLOADS},
         confusions={key: [(text, text[::-1], 2) for text in PAYLOADS] for key in board.confusions},
+        agreements=[ReaderPair(text, text, text[::-1], Agreement(0)) for text in PAYLOADS],
     )
 
 

@@ -72,6 +72,7 @@ def test_it_opens_with_every_part_and_asks_for_nothing(opened: Browser, board: B
         "heat",
         "lengths",
         "kinds",
+        "readers",
         "confusions",
         "provenance",
         "methods",
@@ -259,6 +260,20 @@ def test_nothing_is_cut_off_at_any_width(browser: Browser, page: Path, width: in
     browser.open(page, width, height)
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert_quiet(browser)
+
+
+def test_readers_agree_so_far(opened: Browser, board: Board) -> None:
+    lines = [texts(opened, f"#readers tbody tr:nth-child({i + 1}) > *") for i in range(len(board.agreements))]
+    assert lines[0] == [
+        board.rows[0].label,
+        "rapidocr, tesseract",
+        "24",
+        "75.0 [50.0, 90.0]",
+        "0.910",
+        "0.60 [0.30, 0.90]",
+    ]
+    assert lines[1][3:] == ["100.0 [86.0, 100.0]", "1.000", "—"]
+    assert_quiet(opened)
 
 
 def test_kinds_of_text_are_counted_apart(browser: Browser, page: Path, board: Board) -> None:

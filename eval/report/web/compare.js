@@ -12,7 +12,8 @@ function verdictOn(a, b) {
   if (p === undefined)
     return "These two rows were not tested against each other: they have other prompts or another protocol.";
   const shown = p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
-  return `${p < 0.05 ? "They differ in EM" : "They cannot be told apart by EM"}: ${shown}, paired by prompt over all pictures, Holm-adjusted for every pair of this table.`;
+  const reader = hasReaders ? ` Read by ${a.reader}.` : "";
+  return `${p < 0.05 ? "They differ in EM" : "They cannot be told apart by EM"}: ${shown}, paired by prompt over all pictures, Holm-adjusted for every pair of this table.${reader}`;
 }
 
 function countTable(counts) {

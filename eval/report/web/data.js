@@ -14,6 +14,7 @@ const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
 for (const row of rows) row.group = `${row.protocol} ${row.suite} ${row.pictures[1]}`;
 const first = rows[0];
 const isForeign = (row) => row.group !== first.group;
+const hasReaders = new Set(rows.map((row) => row.reader)).size > 1;
 const foreignWhy = (row) =>
   row.protocol !== first.protocol
     ? "other protocol"

@@ -8,6 +8,7 @@ const PARTS = [
   ["heat", "Sampler grid", heatSection],
   ["lengths", "By length", lengthSection],
   ["kinds", "By kind", kindSection],
+  ["readers", "Readers", readerSection],
   ["confusions", "Confusions", confusionSection],
   ["provenance", "Provenance", provenanceSection],
   ["methods", "Methods", methodSection],
@@ -86,7 +87,7 @@ function headSection() {
   const settings = `${rows.length} ${rows.length === 1 ? "setting" : "settings"}`;
   const reader = rows.some((row) => row.protocol !== first.protocol)
     ? "Rows of different protocols stand apart."
-    : "Every picture was read by the same reader.";
+    : `Every picture was read by the same reader${first?.reader ? ` (${first.reader})` : ""}.`;
   fill(
     document.getElementById("top"),
     h("h1", {}, "Who can spell?"),

@@ -1,9 +1,10 @@
 // The leaderboard: sortable, filtered by words, with intervals, coverage, ties and notes.
 
-const USUAL = ["em_ci", "em_rel", "cer", "ned", "word_f1", "no_text_rate", "kid", "fid_clean", "clip_desc"];
-// Without a calibration this one is empty by choice, not by accident: it is left to the list of columns.
+const USUAL = ["em_ci", "em_rel", "em_unseen", "cer", "ned", "word_f1", "no_text_rate", "kid", "fid_clean", "clip_desc"];
+// Without a calibration or training words these are empty by choice: they are left to the list of columns.
+const IF_KNOWN = ["em_rel", "em_unseen"];
 const isUsual = (id) =>
-  metrics.has(id) && (id !== "em_rel" || rows.some((row) => hasValue(scoreOf(row, id))));
+  metrics.has(id) && (!IF_KNOWN.includes(id) || rows.some((row) => hasValue(scoreOf(row, id))));
 const everyColumn = [...metrics.keys(), ...COSTS.keys()];
 
 function shownColumns() {
@@ -130,6 +131,7 @@ function labelCell(row) {
     swatch(row),
     h("span", { class: "name" }, row.label),
     isForeign(row) ? h("span", { class: "chip lock" }, foreignWhy(row)) : null,
+    hasReaders ? h("span", { class: "chip" }, row.reader) : null,
     chips.slice(0, 3).map((name) => h("span", { class: "chip" }, `${name} ${row.axes[name]}`)),
   );
 }
