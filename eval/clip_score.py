@@ -78,8 +78,10 @@ class ClipScorer:
         ids = self.tokenizer(list(texts)).to(self._device)
         # Texts of like length go together, so that few places are read in vain.
         order = torch.argsort(ids.argmax(dim=-1), stable=True)
-        rows = [_unit(_encode_text(self.network, batch)) for batch in ids[order].split(batch_size)]
-        return np.concatenate(rows)[torch.argsort(order).cpu().numpy()]
+        batches = torch.split(ids[order], batch_size)
+        rows = np.concatenate([_unit(_encode_text(self.network, batch)) for batch in batches])
+        unit: Embeddings = rows[torch.argsort(order).cpu().numpy()]
+        return unit
 
     def count_truncated(self, texts: Sequence[str]) -> int:
         """How many texts have more tokens than the tower reads (77 for all common ones)."""
@@ -152,7 +154,7 @@ def _tokenizer(name: str) -> Any:
     return SimpleTokenizer(str(own)) if own.is_file() else open_clip.get_tokenizer(f"{LOCAL_FOLDER}{folder}")
 
 
-def _encode_text(network: nn.Module, ids: Tensor) -> Tensor:
+def _encode_text(network: Any, ids: Tensor) -> Tensor:
     """`network.encode_text`, without the places after the last end token where nothing looks at them.
 
     A causal tower reads from left to right and answers at its end token, the highest id: padding after it
@@ -160,14 +162,15 @@ def _encode_text(network: nn.Module, ids: Tensor) -> Tensor:
     """
     is_causal = isinstance(network, open_clip.CLIP) and network.attn_mask is not None
     if not is_causal or network.text_pool_type != "argmax" or network.text_projection is None:
-        return network.encode_text(ids)  # type: ignore[operator, no-any-return]
+        whole: Tensor = network.encode_text(ids)
+        return whole
     ends = ids.argmax(dim=-1)
     length = int(ends.max()) + 1
     x = network.token_embedding(ids[:, :length]) + network.positional_embedding[:length]
     x = network.ln_final(network.transformer(x, attn_mask=network.attn_mask[:length, :length]))
-    answers = x[torch.arange(len(ids), device=ids.device), ends]
-    projection = network.text_projection
-    return projection(answers) if isinstance(projection, nn.Linear) else answers @ projection
+    answers, projection = x[torch.arange(len(ids), device=ids.device), ends], network.text_projection
+    projected: Tensor = projection(answers) if callable(projection) else answers @ projection
+    return projected
 
 
 def _unit(features: Tensor) -> Embeddings:
