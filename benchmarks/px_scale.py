@@ -223,16 +223,16 @@ def row(answers: Sequence[tuple[Piece, Answer]], least: float) -> str:
 
 
 def kept_answers(
-    folder: Path | None, seed: int, number: int, name: str, image: Image.Image
+    folder: Path | None, seed: int, n_pieces: int | None, number: int, name: str, image: Image.Image
 ) -> list[tuple[str, Piece, Answer]]:
     """What each way says of each piece of an original, from an earlier run if that kept it."""
-    path = None if folder is None else folder / f"px_scale-{seed}-{number}.pickle"
+    path = None if folder is None else folder / f"px_scale-{seed}-{n_pieces}-{number}.pickle"
     if path is not None and path.is_file():
         return list(pickle.loads(path.read_bytes()))
     rng = np.random.default_rng([seed, number])
     found = [
         (way, each._replace(pixels=np.empty(0)), look(each.pixels))
-        for each in pieces(name, image, rng)
+        for each in islice(pieces(name, image, rng), n_pieces)
         for way, look in WAYS.items()
     ]
     if path is not None:
@@ -245,13 +245,16 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pictures", type=int, default=100, help="use only so many originals")
+    parser.add_argument("--pieces", type=int, help="use only so many pieces of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a folder for answers; a second run goes on from them")
     chosen = parser.parse_args()
     answers: dict[str, list[list[tuple[Piece, Answer]]]] = {name: [[], []] for name in WAYS}
     with suppress(KeyboardInterrupt):  # tables of what was done until then
         for number, (name, image) in enumerate(islice(originals(10), chosen.pictures)):
-            for way, each, answer in kept_answers(chosen.keep, chosen.seed, number, name, image):
+            for way, each, answer in kept_answers(
+                chosen.keep, chosen.seed, chosen.pieces, number, name, image
+            ):
                 answers[way][number // 2 % 2].append((each, answer))
             print(f"{number + 1} originals", file=sys.stderr, flush=True)
     head = " | ".join(f"x {factor:g}" for factor in FACTORS)

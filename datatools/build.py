@@ -102,7 +102,12 @@ def build_catalog(
 
 def _runner(settings: BuildSettings, opener: str) -> ReadingRunner:
     setup = WorkerSetup(
-        settings.ocr, settings.limits, opener, settings.max_edge_px, settings.estimate_px_scale
+        engines=settings.ocr,
+        limits=settings.limits,
+        opener=opener,
+        max_edge_px=settings.max_edge_px,
+        estimate_px_scale=settings.estimate_px_scale,
+        memory_limit_bytes=settings.memory_limit_bytes,
     )
     if settings.runner == "local":
         return LocalRunner(setup, settings.workers, settings.time_limit_s)
@@ -123,7 +128,7 @@ def _check_source(catalog: Catalog, root: str) -> None:
 
 def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: ReadingRunner) -> BuildReport:
     captions = _read_captions(listing, settings)
-    readers = register_readers(catalog, runner.start())
+    readers = register_readers(catalog, runner.start(_n_at_once(catalog, listing, settings)))
     rule = SpeakingRule(settings.speaker, settings.ocr, settings.transcript)
     recorder = Recorder(catalog, _begin(catalog, listing, settings), readers, rule)
     report = BuildReport(n_found=len(listing.images) + len(listing.unnamed))
@@ -154,6 +159,12 @@ def _build(catalog: Catalog, listing: Listing, settings: BuildSettings, runner: 
         raise
     _end(catalog, recorder.build, "finished", report)
     return report
+
+
+def _n_at_once(catalog: Catalog, listing: Listing, settings: BuildSettings) -> int:
+    """Workers that surely have something to do: they open their readers side by side, others later."""
+    n_new = len(listing.images) - int(catalog.value("SELECT count(*) FROM store.pictures"))
+    return max(1, min(settings.workers, n_new // settings.chunk_pictures))
 
 
 def _begin(catalog: Catalog, listing: Listing, settings: BuildSettings) -> int:
@@ -207,7 +218,7 @@ def _read(
     n_failed, committed_at = 0, time.monotonic()
     with progress("reading pictures", plan.todo.num_rows) as advance:
         try:
-            for outcomes in runner.run(plan.chunks(settings.chunk_pictures)):
+            for outcomes in runner.run(plan.chunks(settings.chunk_pictures, settings.workers)):
                 batch += [_store(store, outcome) for outcome in outcomes]
                 n_failed += sum(outcome.cause is not None for outcome in outcomes)
                 advance(len(outcomes), f"{n_failed} failed" if n_failed else "")

@@ -90,6 +90,10 @@ class BuildFlags:
     time_limit: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="What one picture may take.")
     ] = _DEFAULTS.time_limit_s
+    memory_limit: Annotated[
+        int, typer.Option(min=256, metavar="MIB", help="Memory that decoding one picture may take (Linux).")
+    ] = _DEFAULTS.memory_limit_bytes // 2**20
+    max_bytes: int = count_option(Limits().max_bytes, "Larger files are not decoded.")
     max_pixels: int = count_option(Limits().max_pixels, "Pictures with more pixels are not decoded.")
     max_edge: Annotated[
         int | None,
@@ -113,10 +117,14 @@ class BuildFlags:
             ocr=tuple(self.ocr or _DEFAULTS.ocr),
             speaker=self.speaker,
             transcript=TranscriptSettings(min_confidence=self.min_confidence, characters=self.characters),
-            limits=Limits(max_pixels=count_within("--max-pixels", self.max_pixels, MAX_PIXELS)),
+            limits=Limits(
+                max_bytes=count_within("--max-bytes", self.max_bytes),
+                max_pixels=count_within("--max-pixels", self.max_pixels, MAX_PIXELS),
+            ),
             max_edge_px=self.max_edge,
             estimate_px_scale=self.estimate_px_scale,
             time_limit_s=self.time_limit,
+            memory_limit_bytes=self.memory_limit * 2**20,
             workers=self.workers,
             runner=self.runner,
             ray_address=self.ray_address,

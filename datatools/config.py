@@ -31,6 +31,8 @@ class BuildSettings:
     """What a picture may cost before it is decoded."""
     time_limit_s: float = 60.0
     """Seconds one picture may take, decoding and reading together."""
+    memory_limit_bytes: int = 2 * 2**30
+    """Memory that fetching and decoding one picture may take, beside what its worker holds; Linux alone."""
     workers: int = field(default_factory=available_cpus)
     """Processes that read."""
     runner: Literal["local", "ray"] = "local"

@@ -41,7 +41,7 @@ Cause = Literal[
     "too_small",  # the shorter edge is below the limit
     "truncated",  # the data end before the picture does
     "corrupt",  # the decoder gave up
-    "out_of_memory",  # decoding or reading asked for more memory than there is
+    "out_of_memory",  # decoding asked for more memory than the limit, or reading for more than there is
     "timeout",  # decoding and reading took longer than the limit
     "crashed",  # the worker process died on this picture
     "reader_error",  # the reader raised an error on this picture
@@ -208,6 +208,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """16-bit (and float) grey to 8 bits by scale; Pillow's own conversion clips at 255 instead."""
-    values = np.asarray(image, dtype=np.float64)
+    values = np.array(image, dtype=np.float32)  # enough for 16 bits: no value of theirs lies near a tie
     top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
-    return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8))
+    values *= 255.0 / top
+    return Image.fromarray(np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["available_cpus"]
+__all__ = ["available_cpus", "memory_capped"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+_OWN_MEMORY = Path("/proc/self/statm")
 
 
 def available_cpus() -> int:
@@ -44,3 +48,24 @@ def _groups() -> list[Path]:
     own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
     folder = _CGROUPS / own
     return [folder, *(above for above in folder.parents if above.is_relative_to(_CGROUPS))]
+
+
+@contextmanager
+def memory_capped(n_bytes: int) -> Iterator[None]:
+    """While it lasts, this process may take so much memory beside what it holds; then comes a MemoryError.
+
+    Address space is what is counted, and by Linux alone: elsewhere nothing is capped. All threads are meant.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource  # Windows has none
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    held_bytes = int(_OWN_MEMORY.read_text().split()[0]) * resource.getpagesize()
+    allowed = [limit for limit in (held_bytes + n_bytes, *before) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(allowed), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

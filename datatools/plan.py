@@ -19,6 +19,8 @@ from datatools.worker import ReaderIdentity, Task
 
 __all__ = ["Plan", "make_plan", "register_readers"]
 
+_SHARES = 4  # of what is left, for each worker: it has two chunks at hand, and there should be more to come
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -32,10 +34,15 @@ class Plan:
     vanished: pa.Table
     """Column key: rows without a file."""
 
-    def chunks(self, n_pictures: int) -> Iterator[tuple[Task, ...]]:
-        """The work in chunks for workers."""
+    def chunks(self, n_pictures: int, n_workers: int) -> Iterator[tuple[Task, ...]]:
+        """The work in chunks for workers, smaller ones towards the end: all shall end at about the same time.
+
+        That is guided self-scheduling (Polychronopoulos and Kuck 1987): a chunk is a share of what is left.
+        """
         tasks = (_task(row) for batch in self.todo.to_batches(10_000) for row in batch.to_pylist())
-        while chunk := tuple(islice(tasks, n_pictures)):
+        n_left = self.todo.num_rows
+        while chunk := tuple(islice(tasks, max(1, min(n_pictures, n_left // (_SHARES * n_workers))))):
+            n_left -= len(chunk)
             yield chunk
 
 

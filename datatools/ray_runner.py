@@ -79,15 +79,13 @@ class RayRunner(Generic[TaskT, OutcomeT, IdentityT]):
         self._idle: list[Any] = []
         self._busy: dict[Any, _Work[TaskT]] = {}
 
-    def start(self) -> list[IdentityT]:
-        """Open the readers in a first actor and say which they are.
+    def start(self, n_at_once: int = 1) -> list[IdentityT]:
+        """Open the readers in so many actors side by side and say which they are.
 
         Raises:
             InputError: a reader cannot be opened on the cluster.
         """
-        identities, actor = self._open()
-        self._idle.append(actor)
-        return identities
+        return self._open(min(n_at_once, self._n_workers))
 
     def run(self, chunks: Iterable[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
         """Outcomes of all tasks, chunk by chunk, as they are done. The order is not promised."""
@@ -115,23 +113,30 @@ class RayRunner(Generic[TaskT, OutcomeT, IdentityT]):
         self._idle, self._busy = [], {}
         self._ray.shutdown()
 
-    def _open(self) -> tuple[list[IdentityT], Any]:
-        actor = self._ray.remote(num_cpus=1, num_gpus=self._n_gpus)(_Actor).remote()
+    def _open(self, n: int) -> list[IdentityT]:
+        """Add `n` actors to the idle ones; what the first of them opened."""
+        actors = [self._ray.remote(num_cpus=1, num_gpus=self._n_gpus)(_Actor).remote() for _ in range(n)]
+        self._idle += actors
+        opening = [actor.open.remote(self._setup, self._n_opened + i) for i, actor in enumerate(actors)]
         try:
-            answer = self._ray.get(actor.open.remote(self._setup, self._n_opened), timeout=START_LIMIT_S)
+            answers = self._ray.get(opening, timeout=START_LIMIT_S)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
             raise InputError(f"the {self._setup.what} cannot be opened on the cluster: {error}") from error
-        if isinstance(answer, InputError):
-            raise answer
-        self._n_opened += 1
-        return answer, actor
+        refused = next((answer for answer in answers if isinstance(answer, InputError)), None)
+        if refused is not None:
+            raise refused
+        self._n_opened += n
+        identities: list[IdentityT] = answers[0]
+        return identities
 
     def _hand_out(self, pending: Iterator[tuple[TaskT, ...]], again: deque[tuple[TaskT, ...]]) -> None:
         while len(self._busy) < self._n_workers:
             chunk = again.popleft() if again else next(pending, ())
             if not chunk:
                 return
-            actor = self._idle.pop() if self._idle else self._open()[1]
+            if not self._idle:
+                self._open(1)
+            actor = self._idle.pop()
             deadline = time.monotonic() + chunk_limit_s(chunk, self._time_limit_s)
             self._busy[actor.read.remote(chunk)] = _Work(actor, chunk, deadline)
 

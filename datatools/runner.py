@@ -86,7 +86,7 @@ class Runner(Protocol[TaskT_contra, OutcomeT, IdentityT]):
     usage: Usage
     """Where the time of all workers went so far."""
 
-    def start(self) -> list[IdentityT]: ...
+    def start(self, n_at_once: int = 1) -> list[IdentityT]: ...
 
     def run(self, chunks: Iterable[tuple[TaskT_contra, ...]]) -> Iterator[list[OutcomeT]]: ...
 
@@ -128,14 +128,15 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
         self.usage = Usage()
         self._workers: list[_Worker[TaskT]] = []
 
-    def start(self) -> list[IdentityT]:
-        """Start the first worker and say what it opened.
+    def start(self, n_at_once: int = 1) -> list[IdentityT]:
+        """Start workers, the others when there is work for them, and say what the first one opened.
 
         Raises:
             InputError: something cannot be opened; the message says what it lacks.
         """
-        first = self._spawn()
-        self._workers.append(first)
+        for _ in range(min(n_at_once, self._n_workers)):
+            self._workers.append(self._spawn())
+        first = self._workers[0]
         if not first.pipe.poll(START_LIMIT_S):
             raise InputError(f"the {self._setup.what} did not open within {START_LIMIT_S:g} s")
         try:

@@ -12,6 +12,7 @@ import numpy as np
 
 from datatools.decode import Cause, Limits, Rejection, decode
 from datatools.fingerprint import perceptual_hash, sha256_of
+from datatools.machine import memory_capped
 from datatools.ocr import OcrEngine, TextLine, open_engine
 from datatools.px_scale import ESTIMATOR, estimate_px_scale
 from datatools.scan import ImageRef
@@ -45,6 +46,8 @@ class WorkerSetup:
     """Pictures with a longer edge are shrunk to it; None: they stay as they are."""
     estimate_px_scale: bool = False
     """Estimate the px scale of pictures that are not shrunk."""
+    memory_limit_bytes: int = 2 * 2**30
+    """What fetching and decoding a picture may take."""
     what: ClassVar[str] = "readers"
 
     def open(self, number: int) -> ChunkReader:
@@ -217,18 +220,23 @@ def _read_tasks(readers: dict[str, _Timed], setup: WorkerSetup, tasks: Sequence[
 def _load(task: Task, setup: WorkerSetup) -> tuple[Outcome, np.ndarray | None]:
     """The picture's facts and its pixels; no pixels when it failed or need not be read."""
     try:
-        if task.stored_uri is not None:
-            picture = decode(_fetch(task.stored_uri, setup.limits.max_bytes), setup.limits)
-            return Outcome(task), picture  # the catalog knows its facts
-        data = _fetch(task.image.uri, setup.limits.max_bytes)
-        digest = sha256_of(data)
-        if digest in task.known:
-            return Outcome(task, sha256=digest, reused=True), None
-        return _look(Outcome(task, digest), data, setup)
+        with memory_capped(setup.memory_limit_bytes):
+            return _fetch_and_look(task, setup)
     except Rejection as rejection:
         return failed(task, rejection.cause, rejection.detail), None
     except MemoryError:
         return failed(task, "out_of_memory", "while decoding"), None
+
+
+def _fetch_and_look(task: Task, setup: WorkerSetup) -> tuple[Outcome, np.ndarray | None]:
+    if task.stored_uri is not None:
+        picture = decode(_fetch(task.stored_uri, setup.limits.max_bytes), setup.limits)
+        return Outcome(task), picture  # the catalog knows its facts
+    data = _fetch(task.image.uri, setup.limits.max_bytes)
+    digest = sha256_of(data)
+    if digest in task.known:
+        return Outcome(task, sha256=digest, reused=True), None
+    return _look(Outcome(task, digest), data, setup)
 
 
 def _look(outcome: Outcome, data: bytes, setup: WorkerSetup) -> tuple[Outcome, np.ndarray]:

@@ -14,7 +14,7 @@ class InlineRunner:
         self._reader = ChunkReader(setup)
         self.usage = Usage()
 
-    def start(self) -> list[ReaderIdentity]:
+    def start(self, n_at_once: int = 1) -> list[ReaderIdentity]:
         return self._reader.identities()
 
     def run(self, chunks: Iterable[tuple[Task, ...]]) -> Iterator[list[Outcome]]:

@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from small_reader import OPENER, draw
 
 from datatools.build import BuildReport, build_catalog
 from datatools.catalog import open_catalog
+from datatools.cli import BuildFlags
 from datatools.config import BuildSettings
 from datatools.errors import InputError
 
@@ -240,15 +242,37 @@ def test_ray_gives_the_same_rows_as_processes(tmp_path: Path, monkeypatch: pytes
         draw(tmp_path / f"in/{number}.png", f"word{number}")
     draw(tmp_path / "in/crash.png", "!crash")
     draw(tmp_path / "in/raise.png", "!raise")
+    Image.new("RGB", (200, 100)).save(tmp_path / "in/large.png")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path.cwd())]))
-    build(tmp_path / "in", tmp_path / "local.duckdb")
-    build(tmp_path / "in", tmp_path / "ray.duckdb", runner="ray")
+    copies = {}
+    for runner in ("local", "ray"):
+        build(tmp_path / "in", tmp_path / f"{runner}.duckdb", runner=runner, max_edge_px=64)
+        copies[runner] = [path.name for path in tmp_path.glob(f"{runner}.duckdb.pictures/*/*")]
     assert content(tmp_path / "ray.duckdb") == content(tmp_path / "local.duckdb")
+    assert len(copies["local"]) == 1  # named by the digest of what is in it
+    assert copies["ray"] == copies["local"]
+    assert rows(tmp_path / "ray.duckdb", "SELECT * FROM px_scales") == [("large.png", 0.32, 0.32, "shrunk")]
     failures = "SELECT key, cause FROM failures ORDER BY key"
     assert rows(tmp_path / "ray.duckdb", failures) == [
         ("crash.png", "crashed"),
         ("raise.png", "reader_error"),
     ]
+
+
+def test_a_picture_that_would_cost_too_much_is_a_row_with_its_cause(source: Path, tmp_path: Path) -> None:
+    Image.new("1", (9000, 7000)).save(source / "huge.png")  # 8 KB, of which decoding makes 400 MB
+    shutil.copy(source / "huge.png", source / "long.png")
+    with (source / "long.png").open("ab") as file:
+        file.write(bytes(20_000))
+    limited = BuildFlags(memory_limit=256, max_bytes=20_000, max_pixels=64_000_000).settings()
+    build(source, tmp_path / "c.duckdb", limits=limited.limits, memory_limit_bytes=limited.memory_limit_bytes)
+    failures = "SELECT key, cause FROM failures ORDER BY key"
+    assert rows(tmp_path / "c.duckdb", failures) == [
+        ("huge.png", "out_of_memory"),
+        ("long.png", "too_many_bytes"),
+    ]
+    report = build(source, tmp_path / "c.duckdb", retry=())
+    assert (report.n_read, report.failures) == (2, {})
 
 
 def start_slow_build(source: Path, catalog: Path) -> subprocess.Popen[str]:

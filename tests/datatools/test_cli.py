@@ -105,6 +105,8 @@ WRONG = {
         "--shard 0",
     ),
     "no pixels": (("build-catalog", "in", "--catalog", "c.duckdb", "--max-pixels", "0"), "--max-pixels 0"),
+    "no bytes": (("build-catalog", "in", "--catalog", "c.duckdb", "--max-bytes", "0"), "--max-bytes 0"),
+    "no memory": (("build-catalog", "in", "--catalog", "c.duckdb", "--memory-limit", "1"), "--memory-limit"),
     "empty query": (("query", "", "--catalog", "c.duckdb"), "asks for no rows"),
     "query of a remark": (("query", "/* nothing */", "--catalog", "c.duckdb"), "asks for no rows"),
     "catalog below a file": (("build-catalog", "in", "--catalog", "in/a.png/c.duckdb"), "in/a.png cannot"),

@@ -1,10 +1,12 @@
-"""How many processors we may use."""
+"""How many processors and how much memory we may use."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datatools import machine
@@ -34,3 +36,12 @@ def test_a_process_bound_to_one_core_starts_one_worker(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert machine.available_cpus() == 1
     assert BuildSettings().workers == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system caps memory")
+def test_memory_is_capped_for_a_while() -> None:
+    with machine.memory_capped(2**28):
+        assert len(np.ones(2**27, np.uint8))
+        with pytest.raises(MemoryError):
+            np.ones(2**29, np.uint8)
+    assert len(np.ones(2**29, np.uint8))
