@@ -1,26 +1,33 @@
-"""Every benchmark and endurance test of the lists, in its short form."""
+"""Every benchmark in its short form, and how results are kept."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from short_runs import ROOT, Mother
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import run  # noqa: E402
+import run
 
-BENCHMARKS = [benchmark for name in run.LISTS for benchmark in run.read_list(name)]
+BENCHMARKS = run.read_list("bench")
+
+
+@pytest.fixture(scope="module")
+def mother() -> Iterator[Mother]:
+    with Mother() as mother:
+        yield mother
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
-def test_the_short_form_of_every_benchmark_runs_and_prints_a_table(benchmark: Any) -> None:
-    command = [sys.executable, str(benchmark.script), *benchmark.short]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_the_short_form_of_every_benchmark_runs_and_prints_a_table(
+    benchmark: Any, mother: Mother, tmp_path: Path
+) -> None:
+    done = mother.run(benchmark.script, benchmark.short, tmp_path / "said")
     assert done.returncode == 0, done.stderr
     assert "\n|---|" in done.stdout.replace(" ", "")
 
@@ -37,6 +44,7 @@ def test_a_result_replaces_the_one_before_and_keeps_the_others(
 
 
 def test_names_are_unique_and_every_script_is_there() -> None:
-    names = [benchmark.name for benchmark in BENCHMARKS]
+    benchmarks = [benchmark for name in run.LISTS for benchmark in run.read_list(name)]
+    names = [benchmark.name for benchmark in benchmarks]
     assert len(set(names)) == len(names)
-    assert all((ROOT / benchmark.script).is_file() for benchmark in BENCHMARKS)
+    assert all((ROOT / benchmark.script).is_file() for benchmark in benchmarks)

@@ -1,6 +1,6 @@
 """Memory and time of a whole build of very many pictures, and of running it again with nothing changed.
 
-    python tests/datatools/soak_memory.py --n 1000000 --runner local
+    python tests/datatools/soak_memory.py --n 1000000
 
 All files are hard links to a few small pictures, and the reader is a trivial one: measured is what grows with
 the number of files, scanning, planning, tasks, commits, sidecars.
@@ -25,12 +25,14 @@ LINKS = 20_000  # of one file; some file systems allow no more than 32,000 or 65
 PER_FOLDER = 1000
 
 
-def main(
-    n: Annotated[int, typer.Option(help="Pictures.")] = 1_000_000,
-    runner: Annotated[Literal["local", "ray"], typer.Option(help="Where workers run.")] = "local",
-) -> None:
+def main(n: Annotated[int, typer.Option(help="Pictures.")] = 1_000_000) -> None:
     """Print memory at each tenth of the build, and the rate of the second run."""
-    # Actors find the trivial reader by this variable.
+    measure(n, "local")
+
+
+def measure(n: int, runner: Literal["local", "ray"]) -> None:
+    """Build twice with workers that run there, and print what it took."""
+    # Workers elsewhere find the trivial reader by this variable.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     settings = BuildSettings(
         ocr=("small",), workers=2, runner=runner, chunk_pictures=256, commit_pictures=16_384

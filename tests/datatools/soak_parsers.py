@@ -2,8 +2,9 @@
 
     python tests/datatools/soak_parsers.py --n-keys 100000 --n-files 50000 --n-members 2000
 
-Hypothesis makes the cases. Everything is either understood, and then comes back as it was, or refused with an
-InputError (a .txt: ValueError); no other exception, and no path out of its root.
+Hypothesis makes the cases, which takes nearly all of the time, 1 to 3 ms each. Everything is either
+understood, and then comes back as it was, or refused with an InputError (a .txt: ValueError); no other
+exception, and no path out of its root.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ PATHS = st.lists(st.one_of(PARTS, st.text(max_size=12)), min_size=1, max_size=5)
 NUMBERS = st.one_of(st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.none(), st.text(max_size=5))
 VALUES = st.recursive(NUMBERS, lambda inner: st.lists(inner, max_size=5), max_leaves=8)
 BOXES = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=4, max_size=4)
-KEYS = st.one_of(st.from_regex(r"[a-z]{1,3}(/[a-z]{1,3})?", fullmatch=True), PATHS)
+PLAIN_KEYS = [*"abc", *(f"{folder}/{name}" for folder in ("a", "bc", "def") for name in "ghi")]
+KEYS = st.one_of(st.sampled_from(PLAIN_KEYS), PATHS)
 ROWS = st.lists(st.tuples(KEYS, st.one_of(BOXES, BOXES, BOXES, VALUES)), max_size=3)
 
 
