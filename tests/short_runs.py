@@ -71,8 +71,8 @@ class Mother:
         """Run `script`, relative to the project; what it prints passes through the file `said`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        command = [str(ROOT / script), options, str(said)]
-        self._process.stdin.write(json.dumps(command) + "\n")
+        command = [str(ROOT / script), *options]
+        self._process.stdin.write(json.dumps([command[0], options, str(said)]) + "\n")
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
         printed, complained = said.read_text(), Path(f"{said}.err").read_text()

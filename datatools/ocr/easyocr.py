@@ -17,6 +17,8 @@ from datatools.ocr.regions import cut_regions
 
 __all__ = ["EasyOcrEngine", "EasyOcrSettings"]
 
+_LEAST_DETECTION_PX = 64  # costs next to nothing, and CRAFT knows no smaller letters than that leaves
+
 
 class EasyOcrSettings(BaseModel):
     """What changes a reading of this engine, and how it is run."""
@@ -26,11 +28,12 @@ class EasyOcrSettings(BaseModel):
     enlarge: EnlargeSettings = EnlargeSettings()
 
     detection_shrink: float = Field(default=2.0, ge=1)
-    """The detector, nearly all of the cost, sees the picture this many times smaller; text is then cut out of
-    the picture at its full size."""
+    """The detector, most of the cost, sees the picture this many times smaller than it came; text is then cut
+    out of the picture as it was enlarged."""
 
-    min_detection_px: int = Field(default=192, ge=32)
-    """But its long side at least this long, where the picture has as much."""
+    min_detection_px: int = Field(default=192, ge=64)
+    """But its long side at least this long, where the picture came with as much: smaller ones are seen as they
+    came (docs/ocr.md)."""
 
     max_detection_px: int = Field(default=1280, ge=64)
     """And never longer than this. EasyOCR's own limit, 2560, is for scans."""
@@ -91,7 +94,7 @@ class EasyOcrEngine:
     def _read_one(self, picture: Picture) -> list[TextLine]:
         larger, factor = enlarge(picture, self._given.enlarge)
         found = self._reader.readtext(
-            larger, canvas_size=self._canvas_px(larger), min_size=self._given.min_box_px
+            larger, canvas_size=self._canvas_px(picture), min_size=self._given.min_box_px
         )
         size_px = (picture.shape[1], picture.shape[0])
         return [
@@ -101,8 +104,10 @@ class EasyOcrEngine:
         ]
 
     def _canvas_px(self, picture: Picture) -> int:
-        shrunk = round(int(max(picture.shape[:2])) / self._given.detection_shrink)
-        return min(max(shrunk, self._given.min_detection_px), self._given.max_detection_px)
+        """The long side of what the detector sees of a picture, given as it came."""
+        long_px = max(_LEAST_DETECTION_PX, *map(int, picture.shape[:2]))
+        shrunk_px = round(long_px / self._given.detection_shrink)
+        return min(max(shrunk_px, min(long_px, self._given.min_detection_px)), self._given.max_detection_px)
 
 
 @contextmanager
