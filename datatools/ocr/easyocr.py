@@ -32,8 +32,8 @@ class EasyOcrSettings(BaseModel):
     out of the picture as it was enlarged."""
 
     min_detection_px: int = Field(default=192, ge=64)
-    """But its long side at least this long, where the picture came with as much: smaller ones are seen as they
-    came (docs/ocr.md)."""
+    """But its long side at least this long, where the picture came with as much: smaller ones are seen as
+    they came (docs/ocr.md)."""
 
     max_detection_px: int = Field(default=1280, ge=64)
     """And never longer than this. EasyOCR's own limit, 2560, is for scans."""

@@ -61,8 +61,8 @@ def load_reader(weights: Sequence[Path]) -> Any:
             download_enabled=False,
             verbose=False,
         )
-    # oneDNN's convolutions want channels last: CRAFT is 1.2 times, the recogniser's layers before the LSTMs 1.4
-    # times as fast, the same to the seventh digit
+    # oneDNN's convolutions want channels last: CRAFT is 1.2 times, the recogniser's layers before its LSTMs
+    # 1.4 times as fast, the same to the seventh digit
     reader.detector.to(memory_format=torch.channels_last)
     reader.recognizer.FeatureExtraction.to(memory_format=torch.channels_last)
     return reader
