@@ -1,10 +1,10 @@
 """Mutated and hostile pictures through a whole build with its workers: every one a row, no abort, no hang.
 
-    python tests/datatools/soak_pictures.py --n 10000
+    python tests/datatools/soak_pictures.py --n 10000 --n-read 1500
 
 Pictures cut off at each per cent, bombs of pixels and of metadata, one pixel high, CMYK, 16 bits, broken
-EXIF, animations, wrong extensions, random changes of bytes for the rest. With --ocr NAME those that decode
-are read too.
+EXIF, animations, wrong extensions, random changes of bytes for the rest. Others then go through a build with
+a reader.
 """
 
 from __future__ import annotations
@@ -36,25 +36,35 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), d
 
 def main(
     n: Annotated[int, typer.Option(help="Pictures.")] = 10_000,
-    ocr: Annotated[str | None, typer.Option(help="A reader for those that decode.")] = None,
+    n_read: Annotated[int, typer.Option(help="Then so many others, which a reader reads.")] = 0,
+    ocr: Annotated[str, typer.Option(help="That reader.")] = "rapidocr",
     seed: Annotated[int, typer.Option(help="Of the mutations.")] = 0,
 ) -> None:
-    """Print rows by what became of them, and the memory of parent and workers."""
-    dice = random.Random(seed)
+    """Print rows by what became of them, and the memory of the workers."""
+    soak(n, (), random.Random(seed))
+    if n_read:
+        print(f"\nThose that decode are read by {ocr}:\n")
+        soak(n_read, (ocr,), random.Random(seed + 1))
+
+
+def soak(n: int, readers: tuple[str, ...], dice: random.Random) -> None:
+    """A whole build of `n` pictures; one that is no row, or a worker that dies, is an AssertionError."""
     with tempfile.TemporaryDirectory() as name:
         source, catalog = Path(name) / "in", Path(name) / "c.duckdb"
         kinds = write_pictures(source, n, dice)
         started = time.monotonic()
-        settings = BuildSettings(ocr=(ocr,) if ocr else (), workers=2, time_limit_s=30.0)
+        settings = BuildSettings(ocr=readers, workers=2, time_limit_s=30.0)
         with MemoryWatch(every_s=0.02) as memory:
             build_catalog(source, catalog, settings)
         took_s = time.monotonic() - started
         with open_catalog(catalog) as opened:
             found = opened.arrow("SELECT key, COALESCE(cause, 'usable') AS became FROM pictures").to_pylist()
+            n_readings = int(opened.value("SELECT count(*) FROM store.readings"))
     assert sorted(row["key"] for row in found) == sorted(kinds), "not every picture is one row"
     became = {row["key"]: row["became"] for row in found}
     assert set(became.values()) <= {"usable", *CAUSES}
     assert not {"crashed", "timeout", "out_of_memory"} & set(became.values()), Counter(became.values())
+    assert n_readings == len(readers) * list(became.values()).count("usable"), "a usable picture was not read"
     print(f"n = {len(kinds)} in {took_s:.0f} s; a worker held {memory.worker_peak_mib} MiB at most; ", end="")
     print("none died or was late\n")
     print("| kind | n | became |\n|---|---|---|")

@@ -7,11 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from small_reader import OPENER, draw
 
 from datatools import runner as local
 from datatools.decode import Limits
+from datatools.plan import Plan
 from datatools.ray_runner import RayRunner
 from datatools.runner import LocalRunner, Runner
 from datatools.scan import scan
@@ -31,7 +33,7 @@ def causes_with_long_commits(runner: Runner, chunks: list[tuple[Task]]) -> list[
     """Causes by picture when every outcome is worked on for longer than a picture may take."""
     causes = []
     try:
-        runner.start()
+        runner.start(n_at_once=2)
         for outcomes in runner.run(chunks):
             causes += [outcome.cause for outcome in outcomes]
             time.sleep(1.2 * _TIME_LIMIT_S)
@@ -67,6 +69,7 @@ def test_going_on_with_fewer_workers_is_said(
 
     try:
         runner.start()
+        assert len(runner._workers) == 1
         monkeypatch.setattr(runner, "_spawn", spawn_dead)
         outcomes = [outcome for chunk in runner.run(tasks(tmp_path)) for outcome in chunk]
     finally:
@@ -103,3 +106,13 @@ def test_a_chunk_that_waited_behind_a_crash_is_read(tmp_path: Path) -> None:
     causes = {outcome.task.image.key: outcome.cause for outcome in outcomes}
     assert causes == {f"{n}.png": "crashed" if n == 1 else None for n in range(6)}
     assert len(outcomes) == 6
+
+
+def test_chunks_become_smaller_so_that_all_workers_end_together() -> None:
+    row = {"uri": "a.png", "size_bytes": 1, "mtime_ns": 1, "state": "new", "engines": ["small"], "known": []}
+    rows = [{"key": f"{n}.png", **row, "n_attempts": 0, "stored_uri": None} for n in range(100)]
+    chunks = list(Plan(pa.Table.from_pylist(rows), 0, pa.table({})).chunks(8, n_workers=2))
+    sizes = [len(chunk) for chunk in chunks]
+    assert [task.image.key for chunk in chunks for task in chunk] == [row["key"] for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (8, 1)
