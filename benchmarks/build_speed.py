@@ -169,9 +169,18 @@ def print_tables(
             error_rate([m for m, s in zip(found[name], sizes, strict=True) if s == size]) for size in SIZES_PX
         ]
         rows.append(
-            [name, f"{(n - 1) / wall_s:.1f}", f"{1000 * cpu_s / (n - 1):.0f}", f"{start_s:.1f}", *cers]
+            [
+                *(name, f"{(n - 1) / wall_s:.1f}", f"{1000 * cpu_s / (n - 1):.0f}", f"{start_s:.1f}"),
+                *(shares[name], *cers),
+            ]
         )
-    columns = ["pictures/s", "CPU ms a picture", "start s", *(f"CER % at {size} px" for size in SIZES_PX)]
+    columns = [
+        "pictures/s",
+        "CPU ms a picture",
+        "start s",
+        "reading",
+        *(f"CER % at {size} px" for size in SIZES_PX),
+    ]
     print(table(["command", *columns], rows), end="\n\n")
     rows = []
     for (ours, theirs), target in PAIRS.items():

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine, open_engine
+from datatools.ocr.easyocr import EasyOcrEngine
 from datatools.ocr.easyocr_weights import find_weights
 from datatools.ocr.engine import Picture
 
@@ -52,6 +53,16 @@ def test_easyocr_reads_and_places_lines(easyocr: OcrEngine) -> None:
 def test_easyocr_reads_the_same_beside_other_pictures(easyocr: OcrEngine) -> None:
     pictures = [page("garden"), page("a longer line", "77")]
     assert easyocr.read(pictures) == [easyocr.read([picture])[0] for picture in pictures]
+
+
+@pytest.mark.parametrize(
+    ("long_px", "seen_px"), [(20, 64), (64, 64), (128, 128), (256, 192), (512, 256), (4000, 1280)]
+)
+def test_easyocrs_detector_sees_small_pictures_as_they_came(
+    easyocr: OcrEngine, long_px: int, seen_px: int
+) -> None:
+    assert isinstance(easyocr, EasyOcrEngine)
+    assert easyocr._canvas_px(np.zeros((16, long_px, 3), np.uint8)) == seen_px
 
 
 def test_easyocr_weights_of_another_content_are_refused(tmp_path: Path) -> None:
