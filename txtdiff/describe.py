@@ -10,7 +10,7 @@ from txtdiff.model.config import ModelConfig
 from txtdiff.training.checkpoint import find_checkpoint
 from txtdiff.training.state import MODEL, read_facts
 from txtdiff.training.tensor_files import read_header
-from txtdiff.training.weights import load_config
+from txtdiff.training.weights import CAPTION_TOWER, load_config
 
 __all__ = ["describe"]
 
@@ -20,6 +20,8 @@ def describe(path: Path) -> dict[str, Any]:
     checkpoint = find_checkpoint(path)
     config, facts = load_config(checkpoint), read_facts(checkpoint)
     shapes = read_header(checkpoint / MODEL)
+    if (checkpoint / CAPTION_TOWER).exists():
+        shapes |= read_header(checkpoint / CAPTION_TOWER)
     size_bytes = sum(file.stat().st_size for file in checkpoint.iterdir())
     return {
         "checkpoint": str(checkpoint),

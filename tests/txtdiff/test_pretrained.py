@@ -10,6 +10,7 @@ from tiny import tiny_catalog, tiny_config
 
 from datatools.errors import InputError
 from txtdiff.cascade import SamplerSettings, load_cascade
+from txtdiff.describe import describe
 from txtdiff.pretrained import bundled_names, bundled_stage, cascade_paths, recommended
 from txtdiff.sample_files import Wishes, plan_stages
 from txtdiff.train_options import TrainFlags, run_config
@@ -41,6 +42,22 @@ def test_an_exported_checkpoint_has_the_averaged_weights_alone(run: Path, tmp_pa
     assert any(not torch.allclose(raw[name], averaged[name], rtol=1e-3) for name in raw)
     with pytest.raises(InputError, match="cannot be read"):
         load_network(exported, 0.5)
+
+
+def test_the_caption_tower_lies_in_a_file_of_its_own(tmp_path: Path) -> None:
+    size = "{width=32, layers=2, heads=1}"
+    tower = ["tower=custom", "weights=random", "frozen=false", "join=pooled", f"size={size}"]
+    changes = [f"model.captions.{change}" for change in tower]
+    train(tiny_config(tiny_catalog(tmp_path), "run.images=4", *changes), tmp_path / "run")
+    exported = export_weights(tmp_path / "run", tmp_path / "out")
+    assert (exported / "captions.safetensors").stat().st_size > (49408 * 32) * 2
+    averaged, given = load_network(tmp_path / "run")[0].state_dict(), load_network(exported)[0].state_dict()
+    for name, tensor in averaged.items():
+        torch.testing.assert_close(given[name], tensor, rtol=1e-3, atol=1e-6)
+    assert describe(exported)["parameters"] == describe(tmp_path / "run")["parameters"]
+    (exported / "captions.safetensors").unlink()
+    with pytest.raises(InputError, match=r"captions\.safetensors is missing"):
+        load_network(exported)
 
 
 def test_a_run_takes_settings_and_weights_from_where_it_starts(run: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from txtdiff.config_files import config_to_toml
 from txtdiff.training.checkpoint import find_checkpoint, write_checkpoint
 from txtdiff.training.state import CONFIG, MODEL, STATE, read_facts
-from txtdiff.training.weights import Weights, load_network
+from txtdiff.training.weights import CAPTION_TOWER, TOWER_PREFIX, Weights, load_network
 
 __all__ = ["export_weights"]
 
@@ -38,9 +38,13 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
     }
+    # The tower apart: it is the larger half of a small model, and a file of a repository should not be large.
+    tower = {name: tensor for name, tensor in tensors.items() if name.startswith(TOWER_PREFIX)}
     files: dict[str, Mapping[str, Tensor] | str] = {
-        MODEL: tensors,
+        MODEL: {name: tensor for name, tensor in tensors.items() if name not in tower},
         CONFIG: config_to_toml(config),
         STATE: json.dumps(kept, indent=1),
     }
+    if tower:
+        files[CAPTION_TOWER] = tower
     return write_checkpoint(out, int(facts["images"]), files)

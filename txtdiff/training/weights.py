@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -17,12 +18,17 @@ from txtdiff.training.checkpoint import find_checkpoint
 from txtdiff.training.state import CONFIG, MODEL, average_file
 from txtdiff.training.tensor_files import check_shapes, read_tensors
 
-__all__ = ["Weights", "load_config", "load_network"]
+__all__ = ["CAPTION_TOWER", "TOWER_PREFIX", "Weights", "load_config", "load_network"]
 
 Weights = Literal["averaged", "raw"] | float
 """Which weights: the run's first average, those of the last step, or the average of this rate."""
 
+CAPTION_TOWER = "captions.safetensors"
+TOWER_PREFIX = "caption_encoder."
+
 _CONFIG_LIMIT_BYTES = 1_000_000
+
+T = TypeVar("T")
 
 
 def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunConfig]:
@@ -37,20 +43,28 @@ def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunCo
     """
     checkpoint = find_checkpoint(path)
     config = load_config(checkpoint)
-    model, files = checkpoint / MODEL, [checkpoint / MODEL]
+    # Shapes are compared before memory is taken: the settings are a stranger's and could ask for any amount.
+    for file, shapes in _files(checkpoint, _shapes(config.model, checkpoint)).items():
+        check_shapes(file, shapes)
+    network = build_network(config.model)
+    for file, tensors in _files(checkpoint, network.state_dict()).items():
+        read_tensors(file, tensors)
     average = None if weights == "raw" else checkpoint / average_file(_rate(config, weights, checkpoint))
     # An exported checkpoint has one set of weights, the averaged ones. (That no file has gone since it was
     # written, its manifest says.)
     if average is not None and (average.exists() or weights != "averaged"):
-        files.append(average)
-    # Shapes are compared before memory is taken: the settings are a stranger's and could ask for any amount.
-    check_shapes(model, _shapes(config.model, checkpoint))
-    network = build_network(config.model)
-    tensors = network.state_dict()
-    averaged = {name: tensors[name] for name in averaged_names(network)}
-    for file in files:
-        read_tensors(file, tensors if file == model else averaged)
+        tensors = network.state_dict()
+        read_tensors(average, {name: tensors[name] for name in averaged_names(network)})
     return network.eval().requires_grad_(False), config
+
+
+def _files(checkpoint: Path, tensors: Mapping[str, T]) -> dict[Path, dict[str, T]]:
+    """Which tensors stand in which file; an exported checkpoint has its caption tower apart."""
+    if not (checkpoint / CAPTION_TOWER).exists():
+        return {checkpoint / MODEL: dict(tensors)}
+    tower = {name: tensor for name, tensor in tensors.items() if name.startswith(TOWER_PREFIX)}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in tower}
+    return {checkpoint / MODEL: rest, checkpoint / CAPTION_TOWER: tower}
 
 
 def load_config(checkpoint: Path) -> RunConfig:

@@ -1,0 +1,54 @@
+"""Write the suite of the mini cascade: held-out words in capitals, orders of letters, pictures without text.
+
+python recipes/mini/suite.py recipes/mini/words.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from datatools.synth import SynthOptions, make_picture
+from datatools.synth.words import BANDS, words
+
+SEED = 66
+N_LONGER, N_STRINGS, N_BLANK = 100, 60, 60
+
+
+def main(path: Path) -> None:
+    kinds = {
+        "word-3-4": list(words(BANDS, (3, 4), True)),
+        "word-5-8": list(words(BANDS, (5, 8), True))[:: max(1, len(words(BANDS, (5, 8), True)) // N_LONGER)],
+        "letters-3-4": strings(),
+        "blank": [""] * N_BLANK,
+    }
+    captions = described()
+    rows: list[dict[str, Any]] = []
+    for kind, texts in kinds.items():
+        for i, text in enumerate(texts):
+            capt = captions["" if kind == "blank" else "text"].pop()
+            rows.append({"id": f"{kind}-{i:03}", "stratum": kind, "txt": text.upper(), "capt": capt})
+    rows.sort(key=lambda row: (row["id"][-3:], row["stratum"]))  # any beginning is a fair mix
+    head = {"suite": "mini-words", "version": 1, "images_per_prompt": 1}
+    path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]), "utf-8")
+
+
+def strings() -> list[str]:
+    """Orders of letters that no training picture shows."""
+    made = (make_picture(SynthOptions(profile="mini", split="test-words", seed=SEED), i) for i in range(1000))
+    return [picture.text for picture in made if picture.facts["kind"] == "letters"][:N_STRINGS]
+
+
+def described() -> dict[str, list[str]]:
+    """Full captions of pictures with text and without, in the words the model was trained on."""
+    found: dict[str, list[str]] = {"": [], "text": []}
+    for i in range(1500):
+        picture = make_picture(SynthOptions(profile="mini", split="test-words", seed=SEED + 1), i)
+        found["text" if picture.text else ""].append(picture.captions[0])
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
