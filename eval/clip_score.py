@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from datatools.console import Advance
 from datatools.errors import InputError
-from eval.ahead import ahead
+from eval.batches import each_batch
 from eval.clip_agreement import CLIP_KINDS, ClipKind, Embeddings, agreement, clip_prompts, shuffled_floor
 from eval.clip_weights import (
     DEFAULT_MODEL,
@@ -57,30 +56,40 @@ class ClipScorer:
     tokenizer: Callable[..., Tensor]
     context_length: int
 
-    @torch.inference_mode()
     def embed_pictures(
-        self, pictures: Iterable[Picture], progress: Advance | None = None, batch_size: int = 32
+        self, pictures: Iterable[Picture], progress: Advance | None = None, batch_size: int | None = None
     ) -> Embeddings:
         """Unit vectors (n, d) float32 of pictures (H, W, 3) uint8, in their order."""
+
+        def load(picture: Picture) -> Tensor:
+            return self.transform(Image.fromarray(picture))
+
+        def embed(batch: list[Tensor]) -> Embeddings:
+            with torch.inference_mode():
+                return _unit(self.network.encode_image(torch.stack(batch).to(self._device)))  # type: ignore[operator]
+
         rows: list[Embeddings] = []
-        prepared = ahead(pictures, lambda p: self.transform(Image.fromarray(p)), 2 * batch_size)
-        while batch := list(islice(prepared, batch_size)):
-            rows.append(_unit(self.network.encode_image(torch.stack(batch).to(self._device))))  # type: ignore[operator]
+        size = batch_size or self._batch_size
+        for unit in each_batch(pictures, load, embed, self._device, size):
+            rows.append(unit)
             if progress is not None:
-                progress(len(batch))
+                progress(len(unit))
         return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
 
-    @torch.inference_mode()
-    def embed_texts(self, texts: Sequence[str], batch_size: int = 64) -> Embeddings:
+    def embed_texts(self, texts: Sequence[str], batch_size: int | None = None) -> Embeddings:
         """Unit vectors (n, d) float32 of texts; what does not fit is cut so that the end token stays."""
         if not texts:
             return np.empty((0, 0), np.float32)
-        ids = self.tokenizer(list(texts)).to(self._device)
+        ids = self.tokenizer(list(texts))
         # Texts of like length go together, so that few places are read in vain.
         order = torch.argsort(ids.argmax(dim=-1), stable=True)
-        batches = torch.split(ids[order], batch_size)
-        rows = np.concatenate([_unit(_encode_text(self.network, batch)) for batch in batches])
-        unit: Embeddings = rows[torch.argsort(order).cpu().numpy()]
+
+        def embed(batch: list[Tensor]) -> Embeddings:
+            with torch.inference_mode():
+                return _unit(_encode_text(self.network, torch.stack(batch).to(self._device)))
+
+        rows = each_batch(ids[order], lambda row: row, embed, self._device, batch_size or self._batch_size)
+        unit: Embeddings = np.concatenate(list(rows))[torch.argsort(order).numpy()]
         return unit
 
     def count_truncated(self, texts: Sequence[str]) -> int:
@@ -88,6 +97,10 @@ class ClipScorer:
         # One more place tells: it holds padding, as for the empty text, unless a token had to go there.
         longer = self.tokenizer(["", *texts], context_length=self.context_length + 1)[:, -1]
         return int((longer[1:] != longer[0]).sum())
+
+    @property
+    def _batch_size(self) -> int:
+        return 8 if self._device.type == "cpu" else 64
 
     @property
     def _device(self) -> torch.device:

@@ -16,7 +16,7 @@ __all__ = ["Features", "keep_features", "load_features"]
 Features = npt.NDArray[np.float32]
 Thing = TypeVar("Thing")
 
-_CHUNK = 64  # pictures between two commits
+_CHUNK = 128  # pictures between two commits
 
 
 def keep_features(
