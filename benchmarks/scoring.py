@@ -6,7 +6,7 @@ Contenders take turns on folders of pictures that nobody has met (`datatools syn
 whole of `txtdiff-eval score`: store, scores and intervals included. Theirs is torch-fidelity's extraction,
 then a loop over RapidOCR with this protocol's settings and the better number of threads, then open_clip on
 the same tower: pictures, and the three prompts of a protocol (description, text, both). Both open their
-networks in each round, torch-fidelity's excepted, which is open before. The bare passes are the same networks,
+networks in each round, but torch-fidelity's, which is open before. The bare passes are the same networks,
 open, on pictures decoded before, on all cores.
 
 Readings must be equal to the letter, CLIP scores within 1e-3 (of 100), Inception features within 1e-3 where
