@@ -78,13 +78,13 @@ class Job:
         return sorted(map(json.loads, rows), key=lambda row: str(row["key"]))
 
     @property
-    def prompts(self) -> dict[str, list[str]]:
-        """What each picture is compared with, by kind: description, text, both."""
+    def prompts(self) -> dict[str, list[str | None]]:
+        """What each picture is compared with, by kind: description, text, both; None where there is none."""
         asked = [
             clip_prompts(row["text"], caption, None)
             for row, caption in zip(self.truth, self.captions, strict=True)
         ]
-        return {kind: [texts[kind] or "" for texts in asked] for kind in CLIP_KINDS}
+        return {kind: [texts[kind] for texts in asked] for kind in CLIP_KINDS}
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,13 @@ def theirs(job: Job, extract: Callable[[], Features], n_threads: int) -> Result:
             for batch in batched(job.files, CLIP_BATCH)
         ]
         for kind, prompts in job.prompts.items():
+            texts = [text for text in prompts if text is not None]
             said = [
                 network.encode_text(scorer.tokenizer(list(some)), normalize=True)
-                for some in batched(prompts, CLIP_BATCH)
+                for some in batched(texts, CLIP_BATCH)
             ]
-            clip[kind] = float(agreement(torch.cat(seen).numpy(), torch.cat(said).numpy()).mean())
+            mine = torch.cat(seen)[[text is not None for text in prompts]]
+            clip[kind] = float(agreement(mine.numpy(), torch.cat(said).numpy()).mean())
     return Result(readings, clip, features)
 
 
@@ -150,7 +152,7 @@ class Bare:
         pictures = [load(path) for path in job.files]
         prepared = [prepare(picture, "clean") for picture in pictures]
         shares = [pictures[i :: len(self.readers)] for i in range(len(self.readers))]
-        texts = sorted({text for prompts in job.prompts.values() for text in prompts})
+        texts = sorted({text for prompts in job.prompts.values() for text in prompts if text is not None})
 
         def passes() -> None:
             with ThreadPoolExecutor(len(self.readers)) as pool:

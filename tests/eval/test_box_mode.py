@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from eval_fakes import Finder, hide, small_suite, store_path
 from PIL import Image
+from required_tools import require_tool
 
 import eval.jobs
 from datatools.errors import InputError
@@ -56,8 +57,10 @@ def test_a_region_is_cut_out_upright_with_a_margin() -> None:
     assert turned.shape[0] > turned.shape[1]
 
 
-@pytest.mark.parametrize("name", ["rapidocr", "easyocr"])
+@pytest.mark.parametrize("name", ["rapidocr", "easyocr", "tesseract"])
 def test_the_real_recognisers_read_what_stands_in_each_region(name: str, tmp_path: Path) -> None:
+    if name == "tesseract":
+        require_tool(["tesseract"], "tesseract-ocr")
     make_pictures(tmp_path, SynthOptions(n=6, size_px=128, seed=3))
     engine = open_engine(name)
     assert isinstance(engine, RegionReader)
