@@ -30,15 +30,15 @@ class EasyOcrSettings(BaseModel):
     out of the picture as it was enlarged."""
 
     min_detection_px: int = Field(default=192, ge=32)
-    """But its long side at least this long, where the picture came with as much: smaller ones are seen as
+    """But its short side at least this long, where the picture came with as much: smaller ones are seen as
     they came (docs/ocr.md)."""
 
     least_detection_px: int = Field(default=64, ge=32)
-    """The smallest of all are seen enlarged to this; 192 finds a little more in small pictures and takes up
-    to three times as long."""
+    """The smallest of all are seen enlarged to this short side; 192 finds a little more in small pictures and
+    takes up to three times as long."""
 
     max_detection_px: int = Field(default=1280, ge=64)
-    """And never longer than this. EasyOCR's own limit, 2560, is for scans."""
+    """And its long side never longer than this. EasyOCR's own limit, 2560, is for scans."""
 
     min_box_px: int = Field(default=10, ge=1)
     """Boxes smaller than this on both sides, in the enlarged picture, are no text. EasyOCR's own: 20."""
@@ -107,9 +107,13 @@ class EasyOcrEngine:
 
     def _canvas_px(self, picture: Picture) -> int:
         """The long side of what the detector sees of a picture, given as it came."""
-        long_px = max(self._given.least_detection_px, *map(int, picture.shape[:2]))
-        shrunk_px = round(long_px / self._given.detection_shrink)
-        return min(max(shrunk_px, min(long_px, self._given.min_detection_px)), self._given.max_detection_px)
+        given, (short_px, long_px) = self._given, sorted(map(int, picture.shape[:2]))
+        factor = max(
+            1 / given.detection_shrink,
+            min(1, given.min_detection_px / short_px),
+            given.least_detection_px / short_px,
+        )
+        return min(round(long_px * factor), given.max_detection_px)
 
 
 @contextmanager

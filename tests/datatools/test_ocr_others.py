@@ -56,13 +56,17 @@ def test_easyocr_reads_the_same_beside_other_pictures(easyocr: OcrEngine) -> Non
 
 
 @pytest.mark.parametrize(
-    ("long_px", "seen_px"), [(20, 64), (64, 64), (128, 128), (256, 192), (512, 256), (4000, 1280)]
+    ("size_px", "seen_px"),
+    [
+        *(((20, 20), 64), ((64, 64), 64), ((128, 128), 128), ((256, 256), 192), ((512, 512), 256)),
+        *(((4000, 3000), 1280), ((320, 80), 320)),
+    ],
 )
 def test_easyocrs_detector_sees_small_pictures_as_they_came(
-    easyocr: OcrEngine, long_px: int, seen_px: int
+    easyocr: OcrEngine, size_px: tuple[int, int], seen_px: int
 ) -> None:
     assert isinstance(easyocr, EasyOcrEngine)
-    assert easyocr._canvas_px(np.zeros((16, long_px, 3), np.uint8)) == seen_px
+    assert easyocr._canvas_px(np.zeros((*size_px, 3), np.uint8)) == seen_px
 
 
 def test_easyocr_weights_of_another_content_are_refused(tmp_path: Path) -> None:
