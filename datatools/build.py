@@ -228,7 +228,8 @@ def _read(
                     committed_at = time.monotonic()
         finally:
             _commit(recorder, batch, report)
-            report.reading_share = runner.usage.reading_share
+            if report.n_read:
+                report.reading_share = runner.usage.reading_share
 
 
 def _store(store: PictureStore, outcome: Outcome) -> Outcome:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import duckdb
 import pytest
+from inline_runner import InlineRunner
 
 from datatools.catalog import open_catalog
 from datatools.cli import app
@@ -15,7 +18,8 @@ from datatools.decode import CAUSES
 from datatools.export import ExportFormat
 from datatools.schema import VIEW_NAMES
 
-TEXT = (Path(__file__).parents[2] / "docs/data-formats.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/data-formats.md").read_text()
 
 
 def first_column(title: str) -> list[str]:
@@ -53,7 +57,7 @@ def test_every_command_has_help(command: str) -> None:
     assert found.callback.__doc__
 
 
-API = (Path(__file__).parents[2] / "docs/python-api.md").read_text()
+API = (ROOT / "docs/python-api.md").read_text()
 
 
 def test_every_command_has_a_function_that_exists() -> None:
@@ -81,3 +85,25 @@ def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert catalog.value("SELECT count(*) FROM safeboxes") == catalog.value(
             "SELECT count(*) FROM pictures"
         )
+
+
+WALK = (ROOT / "docs/walk-through.md").read_text()
+
+
+def test_the_walk_runs_and_prints_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datatools.build.LocalRunner", InlineRunner)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    printed = ""
+    for language, block in re.findall(r"```(\w+)\n(.*?)```", WALK, re.DOTALL):
+        if language == "text":
+            assert [line.rstrip() for line in printed.splitlines()] == block.splitlines()
+            continue
+        for line in block.splitlines():
+            if not line.startswith("datatools "):
+                subprocess.run(line if line.split()[0] != "txtdiff" else "true", shell=True, check=True)
+            elif "easyocr" not in line:  # seconds, for its networks
+                app(shlex.split(line)[1:], standalone_mode=False)
+                printed = capsys.readouterr().out
