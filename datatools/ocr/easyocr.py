@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datatools.ocr.easyocr_weights import find_weights, load_reader
 from datatools.ocr.engine import Picture, Polygon, TextLine, digest_of_files, polygon_from
-from datatools.ocr.enlarge import EnlargeSettings, enlarge
+from datatools.ocr.enlarge import EnlargeSettings, enlarge, thicken
 from datatools.ocr.regions import cut_regions
 
 __all__ = ["EasyOcrEngine", "EasyOcrSettings"]
@@ -96,7 +96,7 @@ class EasyOcrEngine:
     def _read_one(self, picture: Picture) -> list[TextLine]:
         larger, factor = enlarge(picture, self._given.enlarge)
         found = self._reader.readtext(
-            larger, canvas_size=self._canvas_px(picture), min_size=self._given.min_box_px
+            thicken(larger), canvas_size=self._canvas_px(picture), min_size=self._given.min_box_px
         )
         size_px = (picture.shape[1], picture.shape[0])
         return [

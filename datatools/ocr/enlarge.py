@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from datatools.ocr.engine import Picture
 
-__all__ = ["EnlargeSettings", "enlarge", "enlargement_factor"]
+__all__ = ["EnlargeSettings", "enlarge", "enlargement_factor", "thicken"]
 
 _KERNELS = {
     "nearest": Image.Resampling.NEAREST,
@@ -31,6 +31,9 @@ class EnlargeSettings(BaseModel):
     max_factor: int = 8
     """Never enlarge by more than this: beyond it there is nothing more to see."""
 
+    max_long_side_px: int = 8192
+    """Nor so far that the long side has more than this: a thin strip would take gigabytes."""
+
     kernel: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     """How pixels in between are found."""
 
@@ -38,7 +41,7 @@ class EnlargeSettings(BaseModel):
 def enlargement_factor(size_px: tuple[int, int], settings: EnlargeSettings) -> int:
     """The whole factor for a picture of this width and height. Whole, so that no pixel grid beats."""
     needed = -(-settings.short_side_px // max(1, min(size_px)))
-    return max(1, min(needed, settings.max_factor))
+    return max(1, min(needed, settings.max_factor, settings.max_long_side_px // max(size_px)))
 
 
 def enlarge(picture: Picture, settings: EnlargeSettings | None = None) -> tuple[Picture, int]:
@@ -58,3 +61,16 @@ def enlarge(picture: Picture, settings: EnlargeSettings | None = None) -> tuple[
         return picture, 1
     larger = Image.fromarray(picture).resize((width * factor, height * factor), _KERNELS[settings.kernel])
     return np.asarray(larger), factor
+
+
+def thicken(picture: Picture, most: int = 100) -> Picture:
+    """A picture more than `most` times as long as wide, or as wide as long, with ground added at its end.
+
+    Readers shrink long pictures to a size of theirs, and such a one to nothing. Its pixels stay in place.
+    """
+    height, width = picture.shape[:2]
+    n_missing = -(-max(height, width) // most) - min(height, width)
+    if n_missing <= 0:
+        return picture
+    ends = ((0, n_missing), (0, 0), (0, 0)) if height < width else ((0, 0), (0, n_missing), (0, 0))
+    return np.pad(picture, ends, mode="edge")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datatools.errors import InputError
 from datatools.ocr.engine import Picture, Polygon, TextLine, digest_of_files, polygon_from
-from datatools.ocr.enlarge import EnlargeSettings, enlarge
+from datatools.ocr.enlarge import EnlargeSettings, enlarge, thicken
 from datatools.ocr.regions import cut_regions
 
 __all__ = ["RapidOcrEngine", "RapidOcrSettings"]
@@ -91,7 +91,7 @@ class RapidOcrEngine:
     def _read_one(self, picture: Picture) -> list[TextLine]:
         larger, factor = enlarge(picture, self._enlarge)
         # RapidOCR takes arrays as OpenCV's BGR.
-        found = self._reader(np.ascontiguousarray(larger[:, :, ::-1]))
+        found = self._reader(np.ascontiguousarray(thicken(larger)[:, :, ::-1]))
         if found.boxes is None:
             return []
         size_px = (picture.shape[1], picture.shape[0])

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from datatools.errors import InputError
 from datatools.ocr import EnlargeSettings, enlarge, open_engine
 from datatools.ocr.engine import Picture, polygon_from
-from datatools.ocr.enlarge import enlargement_factor
+from datatools.ocr.enlarge import enlargement_factor, thicken
 
 
 def written(text: str, size_px: tuple[int, int], at: tuple[int, int], height_px: int) -> Picture:
@@ -90,8 +90,8 @@ def test_the_factor_reaches_the_short_side_or_its_limit(
 
 
 def test_an_empty_picture_has_no_lines() -> None:
-    blank = np.full((48, 48, 3), 200, np.uint8)
-    assert open_engine("rapidocr").read([blank, blank]) == [[], []]
+    blank, strip = np.full((48, 48, 3), 200, np.uint8), np.full((8, 4000, 3), 200, np.uint8)
+    assert open_engine("rapidocr").read([blank, blank, strip, strip.swapaxes(0, 1)]) == [[]] * 4
 
 
 def test_enlarge_is_a_whole_factor_and_leaves_large_pictures_alone() -> None:
@@ -101,6 +101,15 @@ def test_enlarge_is_a_whole_factor_and_leaves_large_pictures_alone() -> None:
     large = np.zeros((300, 400, 3), np.uint8)
     assert enlarge(large)[0] is large
     assert enlarge(small, EnlargeSettings(short_side_px=1))[0] is small
+    assert enlargement_factor((8_000_000, 8), EnlargeSettings()) == 1  # else 12 GB
+
+
+def test_a_strip_is_thickened_and_its_pixels_stay() -> None:
+    strip = np.random.default_rng(0).integers(0, 256, (9, 1201, 3), np.uint8)
+    assert thicken(strip).shape == (13, 1201, 3)
+    assert np.array_equal(thicken(strip)[:9], strip)
+    assert thicken(strip.swapaxes(0, 1)).shape == (1201, 13, 3)
+    assert thicken(strip[:, :900]).shape == (9, 900, 3)
 
 
 def test_unknown_readers_and_settings_are_user_errors() -> None:

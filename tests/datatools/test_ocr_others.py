@@ -50,6 +50,10 @@ def test_easyocr_reads_and_places_lines(easyocr: OcrEngine) -> None:
     assert torch.get_num_threads() == n_threads  # the process gets its threads back
 
 
+def test_easyocr_takes_the_thinnest_of_strips(easyocr: OcrEngine) -> None:
+    assert easyocr.read([np.full((8, 16_000, 3), 200, np.uint8)]) == [[]]
+
+
 def test_easyocr_reads_the_same_beside_other_pictures(easyocr: OcrEngine) -> None:
     pictures = [page("garden"), page("a longer line", "77")]
     assert easyocr.read(pictures) == [easyocr.read([picture])[0] for picture in pictures]
