@@ -30,6 +30,9 @@ step txtdiff sample --base demo/base --upsampler demo/upsampler --txt 'I can\nwr
 step_tolerant txtdiff-eval run --base demo/base --upsampler demo/upsampler --suite smoke --limit 16 \
   --sampler ddim:20 --sampler plms:20 --sampler dpmpp_2m:12 --guidance 1,3 \
   --reference demo/catalog.duckdb --clip-model tiny --store demo/eval.duckdb
+step txtdiff sample --txt OPEN --txt CODE --n 4 --capt 'white capital letters on a blue background' --out demo/mini
+step_tolerant txtdiff-eval run --base pretrained:mini --suite recipes/mini/words.jsonl --limit 32 \
+  --sampler ddim:10 --sampler ddim:20 --guidance 4 --guidance-capt 1.5 --clip-model tiny --store demo/eval.duckdb
 step txtdiff-eval report --store demo/eval.duckdb --html demo/report.html
 
 cat <<TXT
@@ -40,5 +43,6 @@ Done in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s. What was 
   demo/photos          the same for a few real photographs
   demo/base, demo/upsampler   two trained stages, with loss curves and sample grids
   demo/samples/grid.png       what they write after a few minutes of training: shapes, not yet letters
-  demo/report.html            the leaderboard: open it in a browser
+  demo/mini/grid.png          what the cascade writes that comes with the package, trained for hours
+  demo/report.html            the leaderboards: open it in a browser
 TXT

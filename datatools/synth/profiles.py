@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from datatools.synth.words import Band
@@ -52,6 +52,24 @@ class Profile:
     """How much nearer the edge of the picture is than its middle, as a share, along each axis."""
 
 
+_MINI = Profile(
+    description="three or four capital letters in one bold face, large and central, on plain grounds: "
+    "what the smallest models can learn to spell",
+    n_lines=(1, 1),
+    words_per_line=(1, 1),
+    letters=(3, 4),
+    bands=("common", "frequent"),
+    kinds={"words": 0.45, "letters": 0.45, "none": 0.1},
+    fill=(0.85, 1.0),
+    weights=("Bold",),
+    families=("Roboto",),
+    places="centre",
+    cases={"upper": 1.0},
+    grounds={"plain": 1},
+    inks={"flat": 1},
+)
+
+
 PROFILES: dict[str, Profile] = {
     "plain": Profile(
         description="one or two lines of dictionary words, upright, on plain or softly textured grounds",
@@ -69,21 +87,9 @@ PROFILES: dict[str, Profile] = {
         grounds={"plain": 2, "gradient": 1},
         inks={"flat": 1},
     ),
-    "mini": Profile(
-        description="three or four capital letters in one bold face, large and central, on plain grounds: "
-        "what the smallest models can learn to spell",
-        n_lines=(1, 1),
-        words_per_line=(1, 1),
-        letters=(3, 4),
-        bands=("common", "frequent"),
-        kinds={"words": 0.45, "letters": 0.45, "none": 0.1},
-        fill=(0.85, 1.0),
-        weights=("Bold",),
-        families=("Roboto",),
-        places="centre",
-        cases={"upper": 1.0},
-        grounds={"plain": 1},
-        inks={"flat": 1},
+    "mini": _MINI,
+    "mini-long": replace(
+        _MINI, description="the same with three to six letters: what comes next", letters=(3, 6)
     ),
     "scene": Profile(
         description="up to four lines on photographs and patterns, turned, bent, tilted, blurred, "
