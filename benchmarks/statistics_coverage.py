@@ -3,7 +3,8 @@
     python benchmarks/statistics_coverage.py --simulations 5000
 
 Prompts differ in how hard they are (beta-distributed), pictures of a prompt share that, texts differ in
-length. Intervals and tests are the ones of the leaderboard, called as it calls them.
+length. Intervals and tests are the ones of the leaderboard, called as it calls them. Where every outcome can
+be counted, one picture a prompt, it is: those rows are exact, over the whole range of EM and of disagreement.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 import typer
+from scipy.stats import binom
 
 from eval.ranking import pair_p_values
 from eval.statistics import (
@@ -43,6 +45,8 @@ def main(
     tell("CER 0.2, lengths 2 to 40", cer_coverage(rng, simulations, prompts))
     tell("McNemar mid-p, equal models", [mcnemar_p(rng, prompts) < 0.05 for _ in range(simulations)], "≤ 5 %")
     tell("sign flips, equal models", flips(rng, simulations, prompts, pictures), "≤ 5 %")
+    tell_exact("Wilson, EM 0.05 to 0.95, exact", exact_coverage(prompts), "94-96 %")
+    tell_exact("McNemar mid-p, 5 to 60 % disagree, exact", exact_false_alarms(prompts), "≤ 5 %")
     n_boards = max(1, simulations // 10)
     tell(
         "Holm over 5 equal models", [any_different(rng, prompts, pictures) for _ in range(n_boards)], "≤ 5 %"
@@ -56,6 +60,31 @@ def tell(what: str, hits: list[bool], target: str = "94-96 %") -> None:
     print(
         f"| {what} | {share} | {100 * low:.1f} to {100 * high:.1f} | {len(hits):,} | {target} |", flush=True
     )
+
+
+def tell_exact(what: str, shares: Floats, target: str) -> None:
+    """A row of the table: the mean of exact shares, the lowest and the highest."""
+    low, high = 100 * shares.min(), 100 * shares.max()
+    print(f"| {what} | {100 * shares.mean():.1f} % | {low:.1f} to {high:.1f} | all outcomes | {target} |")
+
+
+def exact_coverage(n: int) -> Floats:
+    """Chance that Wilson's interval holds the truth, for 181 values of EM, n prompts of one picture."""
+    bounds = np.array([wilson(n_right, n) for n_right in range(n + 1)])
+    truths = np.linspace(0.05, 0.95, 181)
+    holds = (bounds[:, :1] <= truths) & (truths <= bounds[:, 1:])
+    return np.asarray((binom.pmf(np.arange(n + 1)[:, None], n, truths) * holds).sum(axis=0))
+
+
+def exact_false_alarms(n: int) -> Floats:
+    """Chance that equal models are told apart, by the share of prompts on which just one is right."""
+    alarms = np.zeros(n + 1)
+    for n_differ in range(1, n + 1):
+        only_a = np.arange(n_differ + 1)
+        is_alarm = [mcnemar_midp(int(a), int(n_differ - a)) < 0.05 for a in only_a]
+        alarms[n_differ] = binom.pmf(only_a, n_differ, 0.5)[is_alarm].sum()
+    shares = np.linspace(0.05, 0.6, 56)
+    return np.asarray((binom.pmf(np.arange(n + 1)[:, None], n, shares) * alarms[:, None]).sum(axis=0))
 
 
 def em_coverage(rng: np.random.Generator, n: int, n_prompts: int, n_pictures: int, mean: float) -> list[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,26 @@ class Writer:
         if text is None:
             return Made(cell, None, "refused")
         return Made(cell, hide(text, cell.seed), seconds=0.5, n_evaluations=7)
+
+
+class SlowWriter(Writer):
+    """Takes 20 ms a batch, so that kills come everywhere."""
+
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
+        for batch in super().make(setting, cells):
+            time.sleep(0.02)
+            yield batch
+
+
+@dataclass(frozen=True)
+class SlowPart:
+    """Part of a spread sweep that slow writers make; workers import it from here."""
+
+    plan: Plan
+    trained_on: None = None
+
+    def generator(self, device: str, batch_size: int) -> SlowWriter:
+        return SlowWriter(right, batch_size)
 
 
 class Finder:

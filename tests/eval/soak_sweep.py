@@ -16,45 +16,23 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from eval_fakes import Writer, right, small_suite
+from eval_fakes import SlowPart, SlowWriter, right, small_suite
 
-from eval.generators import Made
 from eval.run import Plan, make_pictures, write_plan
 from eval.store import Store, open_store
-from eval.suite import Cell, cells_of
-from eval.sweep import Setting, make_setting
+from eval.suite import cells_of
+from eval.sweep import make_setting
 from eval.sweep_job import Spread
 from eval.sweep_plans import SweepPart
 from eval.sweep_workers import make_spread
 
 ROWS = "SELECT setting_id, prompt_id, seed, status, sha256 FROM samples ORDER BY ALL"
 BATCH = 3
-
-
-class Slow(Writer):
-    """Takes 20 ms a batch, so that kills come everywhere."""
-
-    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
-        for batch in super().make(setting, cells):
-            time.sleep(0.02)
-            yield batch
-
-
-@dataclass(frozen=True)
-class Part:
-    """What a spread sweep is made of, with a made-up picture maker."""
-
-    plan: Plan
-    trained_on: None = None
-
-    def generator(self, device: str, batch_size: int) -> Slow:
-        return Slow(right, batch_size)
 
 
 def main(
@@ -153,9 +131,9 @@ def sweep(path: Path, n_workers: int) -> None:
     with open_store(path, "write") as store:
         write_plan(store, plan)
         if n_workers == 1:
-            make_pictures(store, plan, Slow(right, BATCH))
+            make_pictures(store, plan, SlowWriter(right, BATCH))
         else:
-            part = cast(SweepPart, Part(plan))
+            part = cast(SweepPart, SlowPart(plan))
             make_spread(store, [part], BATCH, Spread(workers=n_workers, devices=["cpu"] * n_workers))
 
 

@@ -185,28 +185,41 @@ function pageKey(event) {
   event.preventDefault();
 }
 
+// A part, its views drawn; null when the board has nothing for it.
+function addPart([id, label, build]) {
+  const nKnown = views.length;
+  const part = build();
+  if (!part) return null;
+  document.getElementById("main").append(part);
+  for (const { draw } of views.slice(nKnown)) draw();
+  return [id, label];
+}
+
+// The table comes first and can be used at once; the other parts follow, one a turn.
+function addParts(waiting, added, done) {
+  if (!waiting.length) return done(added.filter(Boolean));
+  const next = [...added, addPart(waiting[0])];
+  setTimeout(() => addParts(waiting.slice(1), next, done));
+}
+
 function start() {
   drawTheme();
   view(["theme"], drawTheme);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawTheme);
   headSection();
-  const parts = PARTS.map(([id, label, build]) => [id, label, build()]).filter(([, , part]) => part);
-  fill(
-    document.getElementById("main"),
-    parts.map(([, , part]) => part),
-  );
-  redraw(Object.keys(defaults));
-  navigation(parts);
   addEventListener("keydown", pageKey);
   // What was never scrolled to is on the paper all the same.
   addEventListener("beforeprint", () => {
     for (const picture of document.querySelectorAll("img[loading=lazy]")) picture.loading = "eager";
   });
   addEventListener("scroll", hideTip, { passive: true });
-  fill(
-    document.getElementById("footer"),
-    "Drawn from the stored pictures and readings alone; the same store gives the same page, byte for byte.",
-  );
+  addParts(PARTS, [], (parts) => {
+    navigation(parts);
+    fill(
+      document.getElementById("footer"),
+      "Drawn from the stored pictures and readings alone; the same store gives the same page, byte for byte.",
+    );
+  });
 }
 
 start();
