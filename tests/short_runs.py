@@ -1,7 +1,7 @@
 """Run many scripts of this project, each in a process of its own, without each importing the same again.
 
-A mother process imports what most of them need, opens nothing and starts no thread; every script runs in a
-process forked from it, as its main module.
+A mother process imports what several of them need, half a minute each time on a busy core, opens nothing and
+computes nothing; every script runs in a process forked from it, as its main module.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 MOTHER = """
 import json, os, runpy, sys, traceback
-import cv2, scipy.stats, skimage, torch
-import datatools.build, datatools.synth, eval.statistics, txtdiff.model.unet
+import cv2, open_clip, open_clip.tokenizer, rapidocr, scipy.stats, skimage, torch
+import datatools.build, datatools.synth, eval.jobs, txtdiff.conditioning, txtdiff.training.trainer
 for line in sys.stdin:
     script, options, said = json.loads(line)
     pid = os.fork()
