@@ -35,6 +35,7 @@ def test_an_exported_checkpoint_has_the_averaged_weights_alone(run: Path, tmp_pa
     }  # fmt: skip
     whole = sum(path.stat().st_size for path in (run / "step-12").iterdir())
     assert sum(path.stat().st_size for path in exported.iterdir()) < whole / 6
+    assert str(run.parent) not in (exported / "config.toml").read_text()
     averaged, given = load_network(run)[0].state_dict(), load_network(exported)[0].state_dict()
     for name, tensor in averaged.items():
         torch.testing.assert_close(given[name], tensor, rtol=1e-3, atol=1e-6)

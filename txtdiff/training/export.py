@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.training.checkpoint import find_checkpoint, write_checkpoint
 from txtdiff.training.state import CONFIG, MODEL, STATE, read_facts
@@ -33,7 +34,7 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
     checkpoint = find_checkpoint(run)
     network, config = load_network(checkpoint, weights)
     facts = read_facts(checkpoint)
-    kept = {"images": facts["images"], "averaging_count": 1, "started_from": facts.get("started_from")}
+    kept = {"images": facts["images"], "averaging_count": 1, "started_from": None}
     tensors = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
@@ -42,9 +43,17 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
     tower = {name: tensor for name, tensor in tensors.items() if name.startswith(TOWER_PREFIX)}
     files: dict[str, Mapping[str, Tensor] | str] = {
         MODEL: {name: tensor for name, tensor in tensors.items() if name not in tower},
-        CONFIG: config_to_toml(config),
+        CONFIG: config_to_toml(_without_places(config)),
         STATE: json.dumps(kept, indent=1),
     }
     if tower:
         files[CAPTION_TOWER] = tower
     return write_checkpoint(out, int(facts["images"]), files)
+
+
+def _without_places(config: RunConfig) -> RunConfig:
+    """The settings without the paths of the machine they were trained on, which are nobody's business."""
+    places = dict.fromkeys(("catalog", "folder", "safeboxes", "px_scales", "captions", "class_map"))
+    data = config.data.model_copy(update=places)
+    run = config.run.model_copy(update={"init": None, "upload": None})
+    return config.model_copy(update={"data": data, "run": run})
