@@ -110,9 +110,11 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         names = ("blur_sigma_min_px", "blur_sigma_max_px", "blur_kernel_px")
         yield from _changed(data.low_res, "data.low_res", "its blur_probability is 0", *names)
     if data.synth is not None:
-        why = "data.synth makes pictures that need none"
-        yield from _changed(data, "data", why, "where", "require_captions", "square", "crop", "no_text")
-        yield from _changed(data, "data", why, "min_file_size_bytes", "min_image_size_px", "jpeg_decoding")
+        why = "data.synth makes pictures that need none of it"
+        yield from _changed(data, "data", why, "where", "require_captions", "jpeg_decoding")
+        yield from _changed(data, "data", why, "min_file_size_bytes", "min_image_size_px")
+        if data.no_text.crop == "borrowed_safebox":
+            yield 'data.no_text.crop = "borrowed_safebox" has no effect: data.synth lends no safebox'
     if model.text is None or not model.text.names_characters:
         why = "model.text.names_characters is false"
         yield from _changed(config.diffusion, "diffusion", why, "character_weight")

@@ -16,6 +16,7 @@ from datatools.synth import SynthOptions, make_picture
 from txtdiff.config import RunConfig
 from txtdiff.config_files import make_config, settings_layer
 from txtdiff.data.batch import collate, conditions_of
+from txtdiff.data.crop import Box
 from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.data.synthetic import character_map
 from txtdiff.data.tokenizer import DROP_TEXT, VOCABULARY
@@ -34,21 +35,41 @@ def configured(*changes: str) -> RunConfig:
     return make_config(PLAIN, settings_layer([*SYNTH, *changes]))
 
 
-def test_cells_bear_the_letters_whose_ink_lies_there() -> None:
+@pytest.mark.parametrize("square", [Box(0, 0, 64, 64), Box(2, 3, 60, 61), Box(6, 0, 64, 58)])
+def test_cells_bear_the_letters_whose_ink_lies_there(square: Box) -> None:
     for index in range(30):
         picture = make_picture(SynthOptions(size_px=64, profile="mini", seed=1), index)
-        cells = character_map(picture, 32)
+        cells = character_map(picture, square, 29)
         assert {VOCABULARY[letter] for letter in picture.text} == set(np.unique(cells)) - {0}
         if not picture.text:
             continue
         # A letter's ink differs from the ground (that of the corner) and lies in cells that bear its name.
-        ground = picture.image[0, 0].astype(int)
-        ink = np.abs(picture.image.astype(int) - ground).max(2) > 100
+        part = Image.fromarray(picture.image).crop((square.left, square.top, square.right, square.bottom))
+        pixels = np.asarray(part.resize((58, 58)), int)
+        ink = np.abs(pixels - picture.image[0, 0]).max(2) > 100
         named = np.kron(cells > 0, np.ones((2, 2), bool))
         assert (ink & named).sum() >= 0.9 * ink.sum() > 0
         columns = [np.flatnonzero((cells == VOCABULARY[letter]).any(0)).mean() for letter in picture.text]
         if len(set(picture.text)) == len(picture.text):
             assert columns == sorted(columns)
+
+
+def test_crops_take_the_map_with_them() -> None:
+    """What is ink in a cropped sample bears a name in its map, and crops keep every letter."""
+    config = configured("data.synth.profile=mini", "data.crop.probability=1", "data.crop.min_area=0.5")
+    whole = open_pictures(None, configured("data.synth.profile=mini").data, config.model, 3)
+    cropped = open_pictures(None, config.data, config.model, 3)
+    n_moved = 0
+    for position in range(20):
+        one, other = cropped[position], whole[position]
+        assert one.txt == other.txt
+        if one.characters is None or not one.txt:
+            continue
+        assert set(np.unique(one.characters)) == set(np.unique(other.characters))
+        n_moved += not np.array_equal(one.characters, other.characters)
+        ink = np.abs(one.pixels.astype(int) - one.pixels[0, 0]).max(2) > 120
+        assert (ink & (one.characters > 0)).sum() >= 0.9 * ink.sum()
+    assert n_moved > 5
 
 
 def test_a_sample_depends_on_seed_and_position_alone() -> None:
@@ -81,8 +102,7 @@ def test_where_the_text_is_withheld_no_character_is_asked_for() -> None:
     assert error[~withheld].allclose(torch.tensor(105.0).log())
 
 
-def test_naming_moves_the_features_that_draw(tmp_path: Path) -> None:
-    """Its error reaches the text encoder, and the prediction is that of the same network without it."""
+def test_naming_teaches_the_text_encoder_and_changes_no_prediction() -> None:
     config = configured()
     torch.manual_seed(0)
     network = build_network(config.model)
@@ -91,7 +111,9 @@ def test_naming_moves_the_features_that_draw(tmp_path: Path) -> None:
     assert logits.shape == (1, 105, 16, 16)
     assert torch.equal(prediction, network(x, t, txt=txt))
     naming_error(logits, torch.full((1, 16, 16), 70)).sum().backward()
-    assert network.stem.weight.grad is not None and network.stem.weight.grad.abs().sum() > 0
+    assert network.text_encoder is not None
+    for weight in (network.stem.weight, network.text_encoder.token_embedding.weight):
+        assert weight.grad is not None and weight.grad.abs().sum() > 0
     with pytest.raises(ValueError, match="names no characters"):
         build_network(configured("model.text.names_characters=false").model)(
             x, t, txt=txt, name_characters=True
@@ -125,7 +147,8 @@ def test_training_learns_names_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
         ("data.folder=x", "data.folder and data.synth are given"),
         ("data.synth.profile=wrod", "there is no profile 'wrod'"),
         ("data.synth.drawn_px=none", "at least 32 px"),
-        ("data.square=around_text", "data.synth makes pictures that need none"),
+        ("data.where=n_chars > 2", "data.synth makes pictures that need none of it"),
+        ("data.no_text.crop=borrowed_safebox", "lends no safebox"),
         ("model.n_classes=3", "no classes"),
     ],
 )

@@ -30,12 +30,13 @@ def open_pictures(rows: Rows | None, data: DataConfig, model: ModelConfig, seed:
         model: what takes them.
         seed: the run's.
     """
-    size_px = model.image_size_px
+    size_px, uses_text = model.image_size_px, model.text is not None
     if rows is None:
         assert data.synth is not None
         map_size_px = conditions_of(model).map_size_px
-        return SyntheticPictures(data.synth, data, resolution_px=size_px, seed=seed, map_size_px=map_size_px)
-    uses_text = model.text is not None
+        return SyntheticPictures(
+            data.synth, data, resolution_px=size_px, seed=seed, uses_text=uses_text, map_size_px=map_size_px
+        )
     return PictureDataset(
         rows, data, resolution_px=size_px, seed=seed, uses_text=uses_text, n_classes=model.n_classes
     )
