@@ -7,7 +7,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -19,6 +18,7 @@ from datatools.console import messages, plain, print_causes, progress
 from datatools.decode import Rejection, decode
 from datatools.errors import InputError
 from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, Repeatable, TextLine, make_ready
+from eval.ahead import ahead
 from eval.identity import canonical_json, identity
 from eval.protocol import Mode
 from eval.store import Store
@@ -143,11 +143,12 @@ def _read_side_by_side(
     reads alone; those that can have a thread each and read every picture as one alone would.
     """
     batches = [tasks[start : start + _BATCH] for start in range(0, len(tasks), _BATCH)]
-    n_readers = min(os.cpu_count() or 1, len(batches)) if isinstance(engine, Repeatable) else 1
     free: SimpleQueue[OcrEngine] = SimpleQueue()
     free.put(engine)
-    for _ in range(n_readers - 1):
-        free.put(engine.twin())  # type: ignore[attr-defined]
+    if isinstance(engine, Repeatable):
+        for _ in range(min(os.cpu_count() or 1, len(batches)) - 1):
+            free.put(engine.twin())
+    n_readers = free.qsize()
 
     def read(batch: Sequence[_Task]) -> list[dict[str, Any]]:
         reader = free.get()
@@ -156,14 +157,7 @@ def _read_side_by_side(
         finally:
             free.put(reader)
 
-    with ThreadPoolExecutor(n_readers, thread_name_prefix="reading") as pool:
-        waiting = [pool.submit(read, batch) for batch in batches]
-        try:
-            for future in waiting:
-                yield future.result()
-        finally:  # on Ctrl-C or a full disk, what was not begun is not begun any more
-            for future in waiting:
-                future.cancel()
+    return ahead(batches, read, n_threads=n_readers, n_ahead=2 * n_readers)
 
 
 def _read_batch(
