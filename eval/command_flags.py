@@ -12,12 +12,13 @@ import typer
 from datatools.console import count_option
 from datatools.errors import InputError
 from eval.normalise import Normaliser
-from eval.options import floats, parse_weights, whole_numbers
+from eval.options import floats, whole_numbers
 from eval.protocol import Mode
 from eval.report.writing import OutputFormat, ReportOptions
 from eval.score_options import ScoreOptions, other_networks
 from eval.sweep_job import DiffusersOptions, Spread, SweepJob
 from eval.sweep_options import SweepOptions, make_sweep, read_sweep
+from txtdiff.which_weights import parse_weights
 
 __all__ = ["ReadingFlags", "Reference", "ReportFlags", "ScoringFlags", "SweepFlags"]
 
@@ -107,7 +108,8 @@ class SweepFlags(ScoringFlags):
     """What is swept; lists are comma-separated or given several times, every combination is a setting."""
 
     base: Annotated[
-        list[Path] | None, typer.Option(metavar="DIR", help="Run or checkpoint; repeat to compare several.")
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Run, checkpoint or pretrained:NAME; repeat to compare several."),
     ] = None
     diffusers: Annotated[
         str | None,
@@ -183,7 +185,7 @@ class SweepFlags(ScoringFlags):
                 ray_address=self.ray_address,
             ),
             upsamplers=self.upsampler or (),
-            weights=parse_weights(self.weights),
+            weights=[parse_weights(part) for part in self.weights.split(",")],
             over=self.over,
             suite=self.suite,
             limit=self.limit,

@@ -19,12 +19,12 @@ from eval.reference import checked_reference
 from eval.run import Plan, make_pictures, pending_cells, start_run, write_plan
 from eval.score_options import ScoreOptions
 from eval.scoring import read_and_score
-from eval.seen_words import keep_seen_words, read_vocabulary
+from eval.seen_words import Vocabulary, keep_seen_words, read_vocabularies, read_vocabulary
 from eval.store import Store, open_store
 from eval.sweep_job import SweepJob
 
 if TYPE_CHECKING:
-    from txtdiff.data.config import DataConfig
+    from eval.sweep_plans import SweepPart
 
 __all__ = ["run_sweep", "score_folder"]
 
@@ -58,13 +58,9 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
                 start_run(store, part.plan, gather_provenance())
                 write_plan(store, part.plan)
             make_spread(store, parts, job.batch_size, job.spread)
-        named = {
-            setting.id: part.trained_on
-            for part in parts
-            if part.trained_on is not None and part.trained_on.catalog is not None
-            for setting in part.plan.settings
-        }
-        keep_seen_words(store, named if seen is None else dict.fromkeys(setting_ids, seen))
+        vocabularies = _vocabularies(parts) if seen is None else dict.fromkeys(setting_ids, seen)
+        for setting_id, vocabulary in vocabularies.items():
+            keep_seen_words(store, setting_id, vocabulary)
         return _score_and_tell(store, setting_ids, engines, options)
 
 
@@ -92,19 +88,30 @@ def score_folder(
     engines = [find_engine(reader) for reader in readers]
     with open_store(store_path, "write") as store:
         _make(store, plan, FolderGenerator(prompts))
-        keep_seen_words(store, {} if seen is None else {setting.id: seen})
+        if seen is not None:
+            keep_seen_words(store, setting.id, seen)
         return _score_and_tell(store, [setting.id], engines, options)
 
 
-def _checked_vocabulary(options: ScoreOptions) -> DataConfig | None:
-    """The catalog of --seen-words as a training reads it; opened, so that a wrong one is told now."""
+def _checked_vocabulary(options: ScoreOptions) -> Vocabulary | None:
+    """The words of --seen-words, read before anything is made, so that a wrong catalog is told now."""
     if options.seen_words is None:
         return None
-    from txtdiff.data.config import DataConfig
+    from txtdiff.data.config import DataConfig  # where nobody asks, scoring need not wait for it
 
-    data = DataConfig(catalog=options.seen_words)
-    read_vocabulary(data)
-    return data
+    return read_vocabulary(DataConfig(catalog=options.seen_words))
+
+
+def _vocabularies(parts: Sequence[SweepPart]) -> dict[str, Vocabulary]:
+    """The words that the checkpoints themselves name a catalog of, by setting."""
+    return read_vocabularies(
+        {
+            setting.id: part.trained_on
+            for part in parts
+            if part.trained_on is not None and part.trained_on.catalog is not None
+            for setting in part.plan.settings
+        }
+    )
 
 
 def _make(store: Store, plan: Plan, generator: Generator) -> None:

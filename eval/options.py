@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from datatools.errors import InputError
-from eval.sweep_job import Weights
 
-__all__ = ["floats", "parse_weights", "whole_numbers"]
+__all__ = ["floats", "whole_numbers"]
 
 
 def floats(text: str | None) -> tuple[float, ...] | None:
@@ -36,24 +33,3 @@ def whole_numbers(text: str | None) -> tuple[int, ...] | None:
     if any(number < 1 or number != int(number) for number in numbers):
         raise InputError(f"'{text}' is no list of whole numbers", "Write them with commas: 20,50")
     return tuple(int(number) for number in numbers)
-
-
-def parse_weights(text: str) -> Sequence[Weights]:
-    """ "averaged,raw,0.999" -> which of a checkpoint's weights to use, in turn.
-
-    Raises:
-        InputError: neither a name nor a rate.
-    """
-    return [_weights(part) for part in text.split(",")]
-
-
-def _weights(text: str) -> Weights:
-    match text:
-        case "averaged":
-            return "averaged"
-        case "raw":
-            return "raw"
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"no weights '{text}'", "averaged, raw, or the rate of an average.") from error

@@ -21,7 +21,15 @@ from eval.store import Store
 if TYPE_CHECKING:
     from txtdiff.data.config import DataConfig
 
-__all__ = ["Vocabulary", "keep_seen_words", "load_seen", "read_vocabulary", "seen_scores", "vocabulary_ids"]
+__all__ = [
+    "Vocabulary",
+    "keep_seen_words",
+    "load_seen",
+    "read_vocabularies",
+    "read_vocabulary",
+    "seen_scores",
+    "vocabulary_ids",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +61,33 @@ def read_vocabulary(data: DataConfig) -> Vocabulary:
     return Vocabulary(str(data.catalog), found)
 
 
-def keep_seen_words(store: Store, trained_on: Mapping[str, DataConfig]) -> None:
-    """Count for every prompt of these settings how many of its words stood in the training texts.
+def read_vocabularies(trained_on: Mapping[str, DataConfig]) -> dict[str, Vocabulary]:
+    """The words that each setting's model was trained on, every catalog read once.
 
     A catalog that cannot be read any more costs the split, not the scores: the reason is told.
 
     Args:
         trained_on: what the model of each setting was trained on, by setting.
     """
-    known: dict[str, Vocabulary | None] = {}
-    for setting_id, data in trained_on.items():
-        key = data.model_dump_json()
-        if key not in known:
-            known[key] = _read_or_tell(data)
-        vocabulary = known[key]
-        if vocabulary is not None:
-            _keep(store, setting_id, vocabulary)
+    read = {data.model_dump_json(): data for data in trained_on.values()}
+    known = {key: _read_or_tell(data) for key, data in read.items()}
+    found = {setting_id: known[data.model_dump_json()] for setting_id, data in trained_on.items()}
+    return {setting_id: vocabulary for setting_id, vocabulary in found.items() if vocabulary is not None}
+
+
+def keep_seen_words(store: Store, setting_id: str, vocabulary: Vocabulary) -> None:
+    """Count for every prompt of a setting how many of its words stood in the training texts."""
+    prompts = store.rows(
+        """SELECT prompt_id, txt FROM prompts JOIN settings USING (suite_id) WHERE setting_id = ?""",
+        [setting_id],
+    )
+    about = {"setting_id": setting_id, "vocabulary_id": vocabulary.id, "catalog": vocabulary.source}
+    rows: list[dict[str, Any]] = []
+    for prompt_id, txt in prompts:
+        asked = words(txt, "alnum")
+        n_seen = sum(word in vocabulary.words for word in asked)
+        rows.append(about | {"prompt_id": prompt_id, "n_words": len(asked), "n_seen": n_seen})
+    store.write("seen_words", rows)
 
 
 def load_seen(store: Store, setting_ids: Sequence[str]) -> pd.DataFrame:
@@ -114,20 +133,6 @@ def _read_or_tell(data: DataConfig) -> Vocabulary | None:
             soft_wrap=True,
         )
         return None
-
-
-def _keep(store: Store, setting_id: str, vocabulary: Vocabulary) -> None:
-    prompts = store.rows(
-        """SELECT prompt_id, txt FROM prompts JOIN settings USING (suite_id) WHERE setting_id = ?""",
-        [setting_id],
-    )
-    about = {"setting_id": setting_id, "vocabulary_id": vocabulary.id, "catalog": vocabulary.source}
-    rows: list[dict[str, Any]] = []
-    for prompt_id, txt in prompts:
-        asked = words(txt, "alnum")
-        n_seen = sum(word in vocabulary.words for word in asked)
-        rows.append(about | {"prompt_id": prompt_id, "n_words": len(asked), "n_seen": n_seen})
-    store.write("seen_words", rows)
 
 
 def _em(frame: pd.DataFrame, remark: str) -> Score:

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from eval.sweep_options import SweepOptions
+from txtdiff.which_weights import Weights
 
-__all__ = ["DiffusersOptions", "Spread", "SweepJob", "Weights"]
-
-Weights = Literal["averaged", "raw"] | float
-"""As `txtdiff.training.weights.Weights`, which brings torch with it."""
+__all__ = ["DiffusersOptions", "Spread", "SweepJob"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from eval.generators import Generator
 from eval.reference import checked_reference
 from eval.run import Plan
 from eval.suite import cells_of, load_suite
-from eval.sweep_job import DiffusersOptions, SweepJob, Weights
+from eval.sweep_job import DiffusersOptions, SweepJob
 from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
@@ -26,6 +26,7 @@ from txtdiff.pretrained import cascade_paths
 from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoints
 from txtdiff.training.state import read_facts
 from txtdiff.training.weights import load_config
+from txtdiff.which_weights import Weights
 
 __all__ = ["CascadePlan", "DiffusersPlan", "SweepPart", "plan_sweep"]
 

@@ -11,7 +11,7 @@ import typer
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
 from datatools.errors import InputError
 from datatools.flags import flags
-from txtdiff.sample_options import SampleCommand, SampleFlags, parse_weights, sampling_plan
+from txtdiff.sample_options import SampleCommand, SampleFlags, sampling_plan
 from txtdiff.train_options import (
     Changes,
     ConfigFile,
@@ -21,6 +21,7 @@ from txtdiff.train_options import (
     run_config,
     run_dir,
 )
+from txtdiff.which_weights import parse_weights
 
 __all__ = ["app", "main"]
 

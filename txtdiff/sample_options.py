@@ -13,13 +13,13 @@ from typer.core import TyperCommand
 from datatools.console import count_option
 from datatools.errors import InputError
 from txtdiff.pretrained import PREFIX, cascade_paths, recommended
+from txtdiff.which_weights import parse_weights
 
 if TYPE_CHECKING:  # torch is loaded when pictures are made, not for --help
     from txtdiff.cascade import Cascade
     from txtdiff.sample_files import SamplingPlan
-    from txtdiff.training.weights import Weights
 
-__all__ = ["DEFAULT_BASE", "SampleCommand", "SampleFlags", "parse_weights", "sampling_plan"]
+__all__ = ["DEFAULT_BASE", "SampleCommand", "SampleFlags", "sampling_plan"]
 
 DEFAULT_BASE = f"{PREFIX}mini"
 
@@ -101,22 +101,6 @@ class SampleFlags:
                 "no text to write", "Give --txt or --txt-file; --txt '' is a picture without text."
             )
         return texts
-
-
-def parse_weights(text: str) -> Weights:
-    """ "averaged", "raw" or a rate.
-
-    Raises:
-        InputError: something else.
-    """
-    if text == "averaged":
-        return "averaged"
-    if text == "raw":
-        return "raw"
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--weights {text}: unknown", "Use averaged, raw or a rate.") from None
 
 
 class SampleCommand(TyperCommand):

@@ -15,7 +15,8 @@ from datatools.errors import InputError
 from txtdiff.conditioning import StageModel
 from txtdiff.model.config import ModelConfig
 from txtdiff.training.checkpoint import MANIFEST, find_checkpoint
-from txtdiff.training.weights import Weights, load_network
+from txtdiff.training.weights import load_network
+from txtdiff.which_weights import Weights
 
 __all__ = ["Cascade", "Stage", "load_cascade"]
 

@@ -15,9 +15,10 @@ from PIL import Image
 import eval.jobs
 from datatools.errors import InputError
 from eval.cascade_generator import CascadeGenerator, cascade_settings
+from eval.command_flags import SweepFlags
 from eval.folder_generator import load_prompts
 from eval.jobs import run_sweep, score_folder
-from eval.options import floats, parse_weights
+from eval.options import floats
 from eval.reading import load_picture
 from eval.score_options import ScoreOptions
 from eval.store import open_store
@@ -35,6 +36,7 @@ from txtdiff.model.config import ModelConfig
 from txtdiff.model.unet import build_network
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.state import CONFIG, MODEL, STATE, average_file
+from txtdiff.which_weights import parse_weights
 
 SWEEP = SweepOptions(sampler=("ddim:2", "dpmpp_2m:2"), guidance=(1.0, 3.0))
 
@@ -243,7 +245,8 @@ def test_a_sweep_can_be_written_down(tmp_path: Path) -> None:
 def test_words_of_the_command_line() -> None:
     assert floats("1,3.5") == (1.0, 3.5)
     assert floats(None) is None
-    assert parse_weights("averaged,raw,0.99") == ["averaged", "raw", 0.99]
+    assert [parse_weights(text) for text in ("averaged", "raw", "0.99")] == ["averaged", "raw", 0.99]
+    assert SweepFlags(weights="averaged,raw,0.99").job().weights == ["averaged", "raw", 0.99]
     with pytest.raises(InputError, match="list of numbers"):
         floats("1;3")
     with pytest.raises(InputError, match="no weights"):

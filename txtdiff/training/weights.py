@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -17,11 +17,9 @@ from txtdiff.training.averaging import averaged_names
 from txtdiff.training.checkpoint import find_checkpoint
 from txtdiff.training.state import CONFIG, MODEL, average_file
 from txtdiff.training.tensor_files import check_shapes, read_tensors
+from txtdiff.which_weights import Weights
 
-__all__ = ["CAPTION_TOWER", "TOWER_PREFIX", "Weights", "load_config", "load_network"]
-
-Weights = Literal["averaged", "raw"] | float
-"""Which weights: the run's first average, those of the last step, or the average of this rate."""
+__all__ = ["CAPTION_TOWER", "TOWER_PREFIX", "load_config", "load_network"]
 
 CAPTION_TOWER = "captions.safetensors"
 TOWER_PREFIX = "caption_encoder."
