@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from run import Benchmark
+
 ROOT = Path(__file__).parents[1]
 
 MOTHER = """
@@ -66,6 +68,12 @@ class Mother:
     ) -> None:
         self._process.kill()
         self._process.wait()
+
+    def check(self, line: Benchmark, said: Path) -> None:
+        """Run the short form of a line of a list, which must end well and print a table."""
+        done = self.run(line.script, line.short, said)
+        assert done.returncode == 0, done.stderr
+        assert "\n|---|" in done.stdout.replace(" ", "")
 
     def run(self, script: Path, options: list[str], said: Path) -> subprocess.CompletedProcess[str]:
         """Run `script`, relative to the project; what it prints passes through the file `said`."""

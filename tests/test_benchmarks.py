@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from short_runs import ROOT, Mother
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
 import run
+from short_runs import ROOT, Mother
 
 BENCHMARKS = run.read_list("bench")
 
 
-@pytest.fixture(scope="module")
-def mother() -> Iterator[Mother]:
-    with Mother() as mother:
-        yield mother
-
-
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_the_short_form_of_every_benchmark_runs_and_prints_a_table(
-    benchmark: Any, mother: Mother, tmp_path: Path
+    benchmark: run.Benchmark, mother: Mother, tmp_path: Path
 ) -> None:
-    done = mother.run(benchmark.script, benchmark.short, tmp_path / "said")
-    assert done.returncode == 0, done.stderr
-    assert "\n|---|" in done.stdout.replace(" ", "")
+    mother.check(benchmark, tmp_path / "said")
 
 
 def test_a_result_replaces_the_one_before_and_keeps_the_others(

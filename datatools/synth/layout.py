@@ -70,7 +70,7 @@ def lay_out(rng: Generator, profile: Profile, face: Face, held_out_words: bool, 
     case: str = pick_weighted(rng, profile.cases) if kind in ("words", "letters") else "as it is"
     if kind == "none":
         return Layout(kind, (), face, 0, 0, case, ("middle", "centre"))
-    margin = max(3, size_px * 6 // 100)
+    margin = _margin_px(size_px)
     least_px = _font_size_for(face, profile.min_letter_px)
     for attempt in range(_TRIES):
         texts = _draw_texts(rng, profile, kind, case, held_out_words, shorten=attempt)
@@ -78,7 +78,11 @@ def lay_out(rng: Generator, profile: Profile, face: Face, held_out_words: bool, 
         if most_px >= least_px:
             break
     font_px = max(least_px, min(int(between(rng, *profile.fill) * most_px), size_px // 2))
-    return _place(rng, texts, kind, face, font_px, case, size_px, margin, profile.places)
+    return _place(rng, texts, kind, face, font_px, case, size_px, profile.places)
+
+
+def _margin_px(size_px: int) -> int:
+    return max(3, size_px * 6 // 100)
 
 
 def _draw_texts(
@@ -151,9 +155,9 @@ def _place(
     font_px: int,
     case: str,
     size_px: int,
-    margin: int,
     places: Literal["anywhere", "centre"],
 ) -> Layout:
+    margin = _margin_px(size_px)
     font = load_font(face.path, font_px)
     boxes = [font.getbbox(text, anchor="ls") for text in texts]
     step = round(_LINE_STEP * font_px)
