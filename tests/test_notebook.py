@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -16,4 +17,6 @@ def test_the_notebook_goes_from_prompt_to_picture_to_score() -> None:
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     printed = "".join(output.get("text", "") for output in outputs)
-    assert "exact match" in printed and "character error rate" in printed
+    found = re.search(r"exact match (\d) of 8", printed)
+    assert found is not None and int(found[1]) >= 4, printed
+    assert "character error rate" in printed

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperCommand
 
-from datatools.console import count_option
+from datatools.console import count_option, messages, plain
 from datatools.errors import InputError
-from txtdiff.pretrained import PREFIX, cascade_paths, recommended
+from txtdiff.pretrained import PREFIX, cascade_paths, recommended, unfamiliar_texts
 from txtdiff.which_weights import parse_weights
 
 if TYPE_CHECKING:  # torch is loaded when pictures are made, not for --help
@@ -129,7 +129,9 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
 
     if fork_words:
         return _fork_sampling_plan(flags, fork_words)
-    prompts = make_prompts(flags.texts(), flags.capt, flags.n, flags.seed, flags.label)
+    texts = flags.texts()
+    _tell_unfamiliar(flags.base, texts)
+    prompts = make_prompts(texts, flags.capt, flags.n, flags.seed, flags.label)
     paths = cascade_paths(flags.base, flags.upsampler or [])
     device = pick_device(flags.device)
     cascade = load_cascade(paths, parse_weights(flags.weights), weaker=flags.weaker, device=device)
@@ -146,6 +148,12 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
         npz=flags.npz,
     )
     return cascade, plan
+
+
+def _tell_unfamiliar(base: Path, texts: Sequence[str]) -> None:
+    for text in unfamiliar_texts(base, texts):
+        what = f"{plain(repr(text))} is not what {plain(str(base))} was trained to write"
+        messages.print(f"[yellow]hardly legible:[/] {what}; its model card says what is", soft_wrap=True)
 
 
 def _fork_sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascade, SamplingPlan]:

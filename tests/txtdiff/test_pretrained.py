@@ -11,7 +11,7 @@ from tiny import tiny_catalog, tiny_config
 from datatools.errors import InputError
 from txtdiff.cascade import SamplerSettings, load_cascade
 from txtdiff.describe import describe
-from txtdiff.pretrained import bundled_names, bundled_stage, cascade_paths, recommended
+from txtdiff.pretrained import bundled_names, bundled_stage, cascade_paths, recommended, unfamiliar_texts
 from txtdiff.sample_files import Wishes, plan_stages
 from txtdiff.train_options import TrainFlags, run_config
 from txtdiff.training.checkpoint import verify_checkpoint
@@ -92,6 +92,13 @@ def test_every_bundled_cascade_is_whole_and_loads() -> None:
         sizes = [path.stat().st_size for path in folder.rglob("*.safetensors")]
         assert max(sizes) < 15e6 and sum(sizes) < 24e6
         assert (folder / "README.md").is_file()
+
+
+def test_a_text_that_was_never_learnt_is_named() -> None:
+    mini = Path("pretrained:mini")
+    assert unfamiliar_texts(mini, ["OPEN", "", "SUMMER"]) == []
+    assert unfamiliar_texts(mini, ["open", "SUMMERS", "A\nB", "OPEN"]) == ["open", "SUMMERS", "A\nB"]
+    assert unfamiliar_texts(Path("runs/mine"), ["anything at all"]) == []
 
 
 def test_what_a_name_means() -> None:

@@ -1,13 +1,14 @@
 """Trained cascades that come with the package, called pretrained:NAME.
 
 A folder of this one is a cascade: its stages are folders `base`, `upsampler`, … with a checkpoint that
-`txtdiff export` made, `sampling.toml` says how to sample from it, and README.md is its model card.
+`txtdiff export` made, `sampling.toml` says how to sample from it and what it can write, and README.md is its
+model card.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from datatools.console import plain
 from datatools.errors import InputError, suggest
 
-__all__ = ["PREFIX", "bundled_names", "bundled_stage", "cascade_paths", "recommended"]
+__all__ = ["PREFIX", "bundled_names", "bundled_stage", "cascade_paths", "recommended", "unfamiliar_texts"]
 
 PREFIX = "pretrained:"
 _STAGES = ("base", "upsampler")
@@ -58,11 +59,22 @@ def cascade_paths(base: Path, upsamplers: Sequence[Path]) -> list[Path]:
 
 
 def recommended(base: Path) -> dict[str, dict[str, Any]]:
-    """Settings for each stage of a bundled cascade, the knee of its own leaderboard; {} for others."""
+    """Settings for each stage of a bundled cascade, those its model card was measured with; {} for others."""
+    return {stage: settings for stage, settings in _sampling(base).items() if stage in _STAGES}
+
+
+def unfamiliar_texts(base: Path, texts: Iterable[str]) -> list[str]:
+    """Those of the texts that a bundled cascade never learnt to write, by characters or length."""
+    known = _sampling(base).get("texts")
+    if known is None:
+        return []
+    return [text for text in texts if len(text) > known["longest"] or set(text) - set(known["characters"])]
+
+
+def _sampling(base: Path) -> dict[str, dict[str, Any]]:
     if not str(base).startswith(PREFIX):
         return {}
-    text = (bundled_stage(str(base)).parent / "sampling.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    return tomllib.loads((bundled_stage(str(base)).parent / "sampling.toml").read_text("utf-8"))
 
 
 def _root() -> Path:

@@ -27,7 +27,7 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
         weights: which of the checkpoint's weights.
 
     Returns:
-        The checkpoint, a tenth of a training one: no optimiser, no further averages.
+        The checkpoint, an eighth of a training one with one average: no optimiser, no further averages.
 
     Raises:
         InputError: no usable checkpoint.
