@@ -41,7 +41,7 @@ Layer = Mapping[str, Any]
 
 _ENVIRONMENT = "TXTDIFF_"
 _CONFIG_LIMIT_BYTES = 1_000_000
-_WORDS = re.compile(r"[\w.:/-]+(,[\w.:/-]+)+")
+_WORDS = re.compile(r"[\w.:/@-]+(,[\w.:/@-]+)+")
 
 
 def make_config(*layers: Layer) -> RunConfig:

@@ -58,8 +58,9 @@ def _reads(model: ModelConfig) -> str:
 
 def _source(config: RunConfig) -> str:
     source = config.data.catalog or config.data.folder
-    if config.data.synth is not None:
-        return f"synthetic pictures, profile {config.data.synth.profile}"
+    synth = config.data.synth
+    if synth is not None:
+        return f"synthetic pictures, profile {', then '.join([synth.profile, *synth.later])}"
     return "unknown" if source is None else str(source)
 
 

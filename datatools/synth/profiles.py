@@ -91,6 +91,13 @@ PROFILES: dict[str, Profile] = {
     "mini-long": replace(
         _MINI, description="the same with three to six letters: what comes next", letters=(3, 6)
     ),
+    "mini-lines": replace(
+        _MINI,
+        description="the same in one to three lines, each a word of three to eight letters: what comes last",
+        n_lines=(1, 3),
+        letters=(3, 8),
+        min_letter_px=7,
+    ),
     "scene": Profile(
         description="up to four lines on photographs and patterns, turned, bent, tilted, blurred, "
         "compressed; words of every frequency, random strings, numbers, and pictures without text",

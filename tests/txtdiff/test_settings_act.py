@@ -142,6 +142,7 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "diffusion.low_res_noise.n_steps": ("500", NOISY),
     "diffusion.low_res_noise.max_step": ("7", NOISY),
     "data.synth.profile": ("random", SYNTH),
+    "data.synth.later": ("digits@2", SYNTH),
     "data.synth.split": ("all", SYNTH),
     "data.synth.seed": ("1", SYNTH),
     "data.synth.drawn_px": ("64", SYNTH),

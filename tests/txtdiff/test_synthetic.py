@@ -86,6 +86,21 @@ def test_a_sample_depends_on_seed_and_position_alone() -> None:
     assert np.abs(np.asarray(shrunk, int) - once[9].pixels).mean() < 3
 
 
+def test_a_curriculum_changes_the_kind_of_picture_where_it_says() -> None:
+    config = configured("data.synth.later=digits@10,blank@1k")
+    once, digits = (
+        open_pictures(None, c.data, config.model, 3)
+        for c in (config, configured("data.synth.profile=digits"))
+    )
+    texts = [once[position].txt for position in (*range(40), *range(1000, 1040))]
+    letters = [any(c.isalpha() for c in text.replace(DROP_TEXT, "")) for text in texts]
+    assert any(letters[:10])
+    assert not any(letters[10:])
+    assert any(texts[i][:1].isdigit() for i in range(10, 40))
+    assert set(texts[40:]) <= {"", DROP_TEXT}
+    assert np.array_equal(once[10].pixels, digits[10].pixels)  # a picture knows nothing of those before it
+
+
 def test_where_the_text_is_withheld_no_character_is_asked_for() -> None:
     config = configured()
     pictures = open_pictures(None, config.data, config.model, 0)
@@ -146,6 +161,10 @@ def test_training_learns_names_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
     [
         ("data.folder=x", "data.folder and data.synth are given"),
         ("data.synth.profile=wrod", "there is no profile 'wrod'"),
+        ("data.synth.later=mini-lnog@10", "there is no profile 'mini-lnog'"),
+        ("data.synth.later=mini", "write mini@100k"),
+        ("data.synth.later=mini@many", "later: "),
+        ("data.synth.later=mini@20,mini-long@10", "do not begin one after the other"),
         ("data.synth.drawn_px=none", "at least 32 px"),
         ("data.where=n_chars > 2", "data.synth makes pictures that need none of it"),
         ("data.no_text.crop=borrowed_safebox", "lends no safebox"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
+from datatools.console import parse_count
+from datatools.errors import InputError
 from datatools.synth import PROFILES, SIZES_PX
 from txtdiff.settings import Settings
 
@@ -69,6 +71,9 @@ class SynthConfig(Settings):
 
     profile: str = "plain"
     """Their kind; `datatools synth --help` lists them."""
+    later: tuple[str, ...] = ()
+    """A curriculum: kinds that follow, each with the number of pictures after which it begins, as in
+    ["mini-long@150k", "mini-lines@400k"]."""
     split: Literal["all", "train"] = "train"
     """"train" keeps the words and fonts that `datatools synth` holds out for tests unseen."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -76,12 +81,30 @@ class SynthConfig(Settings):
     drawn_px: Annotated[int, Field(ge=SIZES_PX[0], le=SIZES_PX[1])] | None = None
     """Edge at which they are drawn before they are shrunk to the model's; none: the model's."""
 
-    @field_validator("profile")
-    @classmethod
-    def _known_profile(cls, name: str) -> str:
-        if name not in PROFILES:
-            raise ValueError(f"there is no profile '{name}'; there are {', '.join(PROFILES)}")
-        return name
+    @property
+    def curriculum(self) -> tuple[tuple[int, str], ...]:
+        """(first picture, profile) of each part, the first from 0."""
+        return ((0, self.profile), *map(_part, self.later))
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        starts = [first for first, _ in self.curriculum]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"later: {', '.join(self.later)} do not begin one after the other")
+        for _, name in self.curriculum:
+            if name not in PROFILES:
+                raise ValueError(f"there is no profile '{name}'; there are {', '.join(PROFILES)}")
+        return self
+
+
+def _part(text: str) -> tuple[int, str]:
+    name, at, images = text.partition("@")
+    if not at:
+        raise ValueError(f"later: '{text}' does not say when it begins: write {name}@100k")
+    try:
+        return parse_count(images), name
+    except InputError as error:
+        raise ValueError(f"later: {error.what}") from error
 
 
 class DataConfig(Settings):

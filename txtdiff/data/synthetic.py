@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -40,10 +42,12 @@ class SyntheticPictures(Dataset[Sample]):
         uses_text: bool,
         map_size_px: int | None = None,
     ) -> None:
-        drawn_px = synth.drawn_px or resolution_px
-        self._options = SynthOptions(
-            size_px=drawn_px, seed=synth.seed, profile=synth.profile, split=synth.split
-        )
+        self._drawn_px = synth.drawn_px or resolution_px
+        self._starts = [first for first, _ in synth.curriculum]
+        self._options = [
+            SynthOptions(size_px=self._drawn_px, seed=synth.seed, profile=profile, split=synth.split)
+            for _, profile in synth.curriculum
+        ]
         self._config = config
         self._resolution_px = resolution_px
         self._seed = seed
@@ -51,12 +55,12 @@ class SyntheticPictures(Dataset[Sample]):
         self._map_size_px = map_size_px
 
     def __getitem__(self, position: int) -> Sample:
-        picture = make_picture(self._options, position)
+        picture = make_picture(self._options[bisect_right(self._starts, position) - 1], position)
         rng = numpy_generator(self._seed, "item", position)
         txt, capt = choose_conditions(picture.text, picture.captions, self._config, rng)
         has_text = self._uses_text and bool(picture.text)
         around = Surroundings(has_text, Box(*picture.safebox) if has_text and picture.safebox else None)
-        size_px = (self._options.size_px, self._options.size_px)
+        size_px = (self._drawn_px, self._drawn_px)
         cut = plan_cut(size_px, around, self._config, resolution_px=self._resolution_px, rng=rng)
         pixels = cut_picture(picture.image, cut, self._resolution_px)
         characters = None
