@@ -173,10 +173,8 @@ def conditioning(
     if config.n_classes is None and any(prompt.label is not None for prompt in prompts):
         raise InputError("a class is given: this network knows no classes")
     if config.text is not None:
-        if config.text.tokenizer != "char":
-            raise InputError(f"text.tokenizer = {config.text.tokenizer}: only 'char' can be sampled")
         texts = [prompt.txt if given.txt else DROP_TEXT for prompt, given in rows]
-        cond["txt"] = encode_texts(texts, config.text.max_length).to(device)
+        cond["txt"] = encode_texts(texts, config.text.max_length, config.text.tokenizer).to(device)
     if config.captions is not None:
         captions = [prompt.capt if given.capt and prompt.capt else NULL_CAPTION for prompt, given in rows]
         cond["capt"] = network.encode_captions(encode_captions(captions).to(device))

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from datatools.synth import SIZES_PX
 from txtdiff.data.config import DataConfig
 from txtdiff.diffusion.config import DiffusionConfig
-from txtdiff.model.config import ModelConfig
+from txtdiff.model.config import N_TOKENS, ModelConfig
 from txtdiff.settings import Settings
 from txtdiff.training.config import AveragingConfig, OptimConfig, RunSettings
 
@@ -69,8 +69,8 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "data.synth has no classes, and model.n_classes asks for them"
     if config.run.sharding == "full" and config.optim.precision == "fp16":
         yield 'run.sharding = "full" does not go with optim.precision = "fp16"; use "bf16"'
-    if model.text is not None and model.text.tokenizer != "char":
-        yield 'model.text.tokenizer: training knows the built-in characters only, "char"'
+    if model.text is not None and model.text.tokenizer not in N_TOKENS:
+        yield 'model.text.tokenizer: training knows "char" and "clip" only'
 
 
 def _without_effect(config: RunConfig) -> Iterator[str]:

@@ -50,7 +50,8 @@ def _stage(model: ModelConfig) -> str:
 def _reads(model: ModelConfig) -> str:
     parts = []
     if model.text is not None:
-        parts.append(f"text (up to {model.text.max_length - 2} characters)")
+        tokens = "characters" if model.text.tokenizer == "char" else "word pieces"
+        parts.append(f"text (up to {model.text.max_length - 2} {tokens})")
     if model.captions is not None:
         parts.append(f"captions ({model.captions.tower})")
     return ", ".join(parts) or "nothing"

@@ -205,6 +205,7 @@ def _write_npz(pictures: NDArray[np.uint8], cascade: Cascade, plan: SamplingPlan
     if cascade.stages[0].config.n_classes is not None and all(p.label is not None for p in plan.prompts):
         told = [np.array([prompt.label for prompt in plan.prompts], np.int64)]
     elif text is not None:
-        told = [encode_texts([prompt.txt for prompt in plan.prompts], text.max_length).numpy()]
+        texts = [prompt.txt for prompt in plan.prompts]
+        told = [encode_texts(texts, text.max_length, text.tokenizer).numpy()]
     with atomic_open(plan.out / f"samples_{shape}.npz") as file:
         np.savez(file, pictures, *told)

@@ -25,6 +25,8 @@ class Conditions:
 
     max_text_length: int | None = None
     """Limit on token ids of a transcription; None: the network takes none."""
+    tokenizer: str = "char"
+    """What turns transcriptions into token ids, "char" or "clip"."""
     captions: bool = False
     """Whether it takes captions."""
     classes: bool = False
@@ -39,6 +41,7 @@ def conditions_of(model: ModelConfig) -> Conditions:
     """What a network with these settings is told."""
     return Conditions(
         max_text_length=None if model.text is None else model.text.max_length,
+        tokenizer="char" if model.text is None else model.text.tokenizer,
         captions=model.captions is not None,
         classes=model.n_classes is not None,
         channels=model.image_channels,
@@ -60,7 +63,7 @@ class Batch:
     y: Tensor | None
     """(B,) int64 classes."""
     characters: Tensor | None
-    """(B, M, M) int64: the token in each cell, 0 for none, UNKNOWN where nobody knows."""
+    """(B, M, M) int64: the character in each cell, 0 for none, UNKNOWN where nobody knows."""
     texts: list[str]
     captions: list[str]
     failures: list[tuple[str, str]]
@@ -124,7 +127,7 @@ def collate(samples: Sequence[Sample], conditions: Conditions) -> Batch:
     return Batch(
         positions=[sample.position for sample in samples],
         pictures=pictures,
-        txt=None if length is None else encode_texts(texts, length),
+        txt=None if length is None else encode_texts(texts, length, conditions.tokenizer),
         capt=encode_captions(captions) if conditions.captions else None,
         y=torch.tensor([sample.label for sample in samples]) if conditions.classes else None,
         characters=_character_maps(samples, conditions.map_size_px),

@@ -1,7 +1,10 @@
-"""Text to token ids: characters for transcriptions, CLIP's byte pairs for captions.
+"""Text to token ids: characters or word pieces for transcriptions, CLIP's byte pairs for captions.
 
 The character vocabulary is the fork's, fixed for good: five special tokens, then the 100 characters of
 `string.printable` in code point order. Ids therefore mean the same in every checkpoint, old or new.
+
+Word pieces ("clip") are there to be compared with characters. They have the special tokens and the newline of
+the character vocabulary, ids 0 to 4 and 6, and from 7 on the byte pairs by which CLIP reads captions.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor
 
 from datatools.errors import InputError
+from txtdiff.model.config import N_TOKENS
 
 __all__ = [
     "CAPTION_LENGTH",
@@ -49,33 +53,62 @@ CAPTION_LENGTH = 77
 
 # Padding is id 0, which is also `<s>`: the fork trained with both masked as keys, so the two must stay one.
 _PADDING = VOCABULARY["<s>"]
-_PIECES = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)) + "|.", re.DOTALL)
+_SPECIAL = "|".join(map(re.escape, SPECIAL_TOKENS))
+_CHARACTERS = re.compile(f"{_SPECIAL}|.", re.DOTALL)
+_MARKS = re.compile(f"({_SPECIAL}|\n)")
+_FIRST_PIECE = NEWLINE_ID + 1
 
 
-def text_ids(text: str, max_length: int) -> list[int]:
-    """Ids of one text: `<s>`, its characters, `</s>`; at most `max_length` ids, `</s>` always kept.
+def text_ids(text: str, max_length: int, tokenizer: str = "char") -> list[int]:
+    """Ids of one text: `<s>`, its tokens, `</s>`; at most `max_length` ids, `</s>` always kept.
 
-    A character outside the vocabulary becomes `<unk>`; the literal name of a special token its id.
+    The literal name of a special token becomes its id. A character outside the vocabulary becomes `<unk>`.
+    "clip" spells any character in bytes, and cleans a line as CLIP does a caption: lower case, one blank for
+    many, HTML entities resolved. It reads the first 16 * `max_length` letters at most.
+
+    Raises:
+        InputError: a tokenizer of a converted network, which is not read here.
     """
+    if tokenizer not in N_TOKENS:
+        raise InputError(f"text.tokenizer = {tokenizer}: only {' and '.join(map(repr, N_TOKENS))} are known")
+    ids = _character_ids(text, max_length) if tokenizer == "char" else _piece_ids(text, max_length)
+    return [VOCABULARY["<s>"], *ids[: max_length - 2], VOCABULARY["</s>"]]
+
+
+def _character_ids(text: str, max_length: int) -> list[int]:
     # The longest token has six letters: what lies behind 8 * max_length cannot matter, and may be huge.
-    pieces = _PIECES.findall(text[: 8 * max_length])
-    ids = [VOCABULARY.get(piece, VOCABULARY["<unk>"]) for piece in pieces[: max_length - 2]]
-    return [VOCABULARY["<s>"], *ids, VOCABULARY["</s>"]]
+    found = _CHARACTERS.findall(text[: 8 * max_length])
+    return [VOCABULARY.get(token, VOCABULARY["<unk>"]) for token in found]
 
 
-def encode_texts(texts: Sequence[str], max_length: int) -> Tensor:
+def _piece_ids(text: str, max_length: int) -> list[int]:
+    ids = []
+    # The limit is for strangers' texts: joining the letters of a word takes the square of their number.
+    for i, part in enumerate(_MARKS.split(text[: 16 * max_length])):
+        if i % 2:
+            ids.append(VOCABULARY[part])
+        elif part:
+            ids += [_FIRST_PIECE + piece for piece in _clip_tokenizer().encode(part)]
+    return ids
+
+
+def encode_texts(texts: Sequence[str], max_length: int, tokenizer: str = "char") -> Tensor:
     """Transcriptions to ids (B, L) int64, padded on the right with 0 to the longest of the batch.
 
     Args:
         texts: transcriptions, lines joined by a newline.
         max_length: the limit on L, the two special tokens included.
+        tokenizer: "char" or "clip", see `text_ids`.
+
+    Raises:
+        InputError: another tokenizer.
     """
-    rows = [torch.tensor(text_ids(text, max_length)) for text in texts]
+    rows = [torch.tensor(text_ids(text, max_length, tokenizer)) for text in texts]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=_PADDING)
 
 
 def decode_texts(rows: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of which `encode_texts` makes these ids; special tokens inside come out as their names.
+    """The texts of which "char" makes these ids; special tokens inside come out as their names.
 
     Raises:
         InputError: an id outside the vocabulary.

@@ -35,7 +35,7 @@ def losses_with_names(
 
     Args:
         network: called once, with name_characters = True; returns its prediction and the logits.
-        characters: (B, M, M) int64, the token in each cell, 0 for none, or UNKNOWN.
+        characters: (B, M, M) int64, the character in each cell, 0 for none, or UNKNOWN.
     """
     named: list[Tensor] = []
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from txtdiff.settings import Settings
 
 __all__ = [
+    "N_TOKENS",
     "AttentionConfig",
     "CaptionConfig",
     "FeedForwardConfig",
@@ -20,6 +22,9 @@ __all__ = [
     "WeaveConfig",
 ]
 
+
+N_TOKENS = {"char": 105, "clip": 49415}
+"""Tokenizers of a transcription and how many tokens they know (txtdiff.data.tokenizer)."""
 
 Count = Annotated[int, Field(ge=1, le=256)]
 """A number of layers. Bounded: settings may be a stranger's, and a million layers take hours to refuse."""
@@ -127,10 +132,12 @@ class TextConfig(Settings):
     """The transcription: its tokens, its encoder, and the attention that reads it."""
 
     tokenizer: str = "char"
-    """"char" for the 105 characters that are built in, or the path of a Hugging Face tokenizers JSON."""
+    """"char" for the 105 characters that are built in; "clip" for CLIP's word pieces, which say what is
+    written, in lower case, but not with which letters; or the path of a Hugging Face tokenizers JSON, which
+    converted networks may name and which is neither trained nor sampled here."""
 
     vocab_size: PositiveInt = 105
-    """Number of different tokens."""
+    """Number of different tokens. It follows from the tokenizer where it is left out: 49415 for "clip"."""
 
     newline_id: int = 6
     """Token that ends a line; tokens know their line by counting it."""
@@ -162,7 +169,24 @@ class TextConfig(Settings):
     names_characters: bool = False
     """One more output for training: which character stands in each position of the largest feature map. To
     name it, features must find their letter in the text, which a picture's error alone teaches slowly. Needs
-    pictures whose characters have known places (`data.synth`)."""
+    pictures whose characters have known places (`data.synth`). Names are of the 105 built-in characters,
+    whatever the tokenizer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _vocabulary_of_the_tokenizer(cls, given: Any) -> Any:
+        n_tokens = N_TOKENS.get(str(given.get("tokenizer"))) if isinstance(given, Mapping) else None
+        return given if n_tokens is None else {"vocab_size": n_tokens, **given}
+
+    @model_validator(mode="after")
+    def _whole_vocabulary(self) -> Self:
+        n_tokens = N_TOKENS.get(self.tokenizer, self.vocab_size)
+        if self.vocab_size != n_tokens:
+            raise ValueError(
+                f'text.tokenizer = "{self.tokenizer}" has {n_tokens} tokens, and text.vocab_size is '
+                f"{self.vocab_size}: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_heads(self) -> Self:

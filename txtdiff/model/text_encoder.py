@@ -1,4 +1,4 @@
-"""The transcription's encoder: a small transformer over characters that knows place, line and timestep."""
+"""The transcription's encoder: a small transformer over tokens that knows place, line and timestep."""
 
 from __future__ import annotations
 

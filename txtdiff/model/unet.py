@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from txtdiff.model.attention import CaptionReader, SelfAttention, group_norm, key_bias
 from txtdiff.model.blocks import zeroed
 from txtdiff.model.caption_encoder import CaptionEncoder
-from txtdiff.model.config import CaptionConfig, ModelConfig
+from txtdiff.model.config import N_TOKENS, CaptionConfig, ModelConfig
 from txtdiff.model.context import CaptionFeatures, Context, with_rows
 from txtdiff.model.embeddings import AxialPositions, sinusoid, timestep_mlp
 from txtdiff.model.layout import plan_network
@@ -61,7 +61,7 @@ class UNet(nn.Module):
         self.head_norm = group_norm(width)
         self.head = zeroed(nn.Conv2d(width, n_out, 3, padding=1))
         names = config.text is not None and config.text.names_characters
-        self.character_head = nn.Conv2d(width, config.text.vocab_size, 1) if names and config.text else None
+        self.character_head = nn.Conv2d(width, N_TOKENS["char"], 1) if names else None
         self.grey_adapter = GreyAdapter(config.predicts_variance) if config.grey_adapter else None
         self._caption_readers = self._number_caption_readers()
 
@@ -95,7 +95,7 @@ class UNet(nn.Module):
 
         Returns:
             (N * B, C, H, W), or (N * B, 2C, H, W) with the prediction first and the variance after it. With
-            `name_characters` also the logits of the characters, (N * B, V, M, M).
+            `name_characters` also the logits of the built-in characters, (N * B, 105, M, M).
         """
         self._check_given(txt=txt, low_res=low_res, cond_timesteps=cond_timesteps, y=y)
         captions = self.encode_captions(capt) if isinstance(capt, Tensor) else capt
