@@ -114,10 +114,13 @@ def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) 
         "two": our_step(StageModel(network, diffusion, stacks_guidance=False), prompts, x),
         "parent": parents,
     }
+    cudnn = torch.backends.cudnn
+    rounded, cudnn.allow_tf32 = cudnn.allow_tf32, False  # the comparison is of the procedure, not of TF32
     theirs = parents()[:, :channels]
     apart = float((steps["one"]().eps - theirs).abs().max() / theirs.std())
     if apart > MAX_APART:
         raise SystemExit(f"batch {batch}: outputs differ by {apart:.1e} of their deviation")
+    cudnn.allow_tf32 = rounded
     on_gpu = device.type == "cuda"
 
     def waited(step: Callable[[], object]) -> Callable[[], None]:
@@ -131,7 +134,7 @@ def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) 
     runs = {name: waited(step) for name, step in steps.items()}
     spent = interleaved(runs, rounds, time.perf_counter if on_gpu else time.process_time)
     against = (ratio(spent[name], spent["one"]) for name in ("two", "parent"))
-    return [str(batch), f"{min(spent['one']):.2f}", *against, f"{apart:.0e}"]
+    return [str(batch), f"{min(spent['one']):.3g}", *against, f"{apart:.0e}"]
 
 
 def main() -> None:

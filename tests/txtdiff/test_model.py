@@ -9,6 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from txtdiff.model.attention import to_tokens
 from txtdiff.model.blocks import convolve
 from txtdiff.model.config import (
     AttentionConfig,
@@ -20,6 +21,7 @@ from txtdiff.model.config import (
     UpsamplerConfig,
 )
 from txtdiff.model.context import CaptionFeatures
+from txtdiff.model.embeddings import rotary_angles_2d, rotate_interleaved
 from txtdiff.model.layout import plan_network
 from txtdiff.model.text_encoder import relative_bucket
 from txtdiff.model.unet import UNet, build_network
@@ -262,3 +264,19 @@ def test_a_convolution_as_a_matrix_product_is_the_same_convolution() -> None:
         with torch.no_grad():
             torch.testing.assert_close(convolve(conv, x), conv(x), rtol=0, atol=1e-6)
         assert convolve(conv, x).requires_grad
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_gradients_of_a_map_lie_as_the_map_does(layout: torch.memory_format) -> None:
+    x = torch.randn(2, 6, 4, 4).to(memory_format=layout).requires_grad_()
+    weights = torch.randn(2, 16, 6)
+    (gradient,) = torch.autograd.grad((to_tokens(x * 1.0) * weights).sum(), x)
+    assert gradient.is_contiguous(memory_format=layout)
+    assert torch.equal(gradient, weights.transpose(1, 2).reshape(x.shape))
+
+
+def test_places_are_as_exact_in_bf16_as_the_numbers_turned() -> None:
+    x, angles = torch.randn(1, 1, 64, 8), rotary_angles_2d(8, 8)
+    exact, coarse = rotate_interleaved(x, angles), rotate_interleaved(x.bfloat16(), angles)
+    assert coarse.dtype == torch.bfloat16
+    assert float((exact - coarse.float()).abs().max()) < 0.05  # angles in bf16 are off by far more

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txtdiff.data.order import index_at, numpy_generator, rank_positions, seed_at, torch_generator, uniform_at
+from txtdiff.data.batch import Conditions, collate
+from txtdiff.data.dataset import Sample
+from txtdiff.data.order import index_at, noise_at, numpy_generator, rank_positions, seed_at, uniform_at
 
 
 @given(st.integers(1, 50), st.integers(0, 2**40), st.integers(0, 5))
@@ -45,8 +47,16 @@ def test_streams_are_independent_of_each_other_and_repeat() -> None:
     }
     assert len(set(draws.values())) == 6
     assert numpy_generator(0, "item", 1).random() == draws["item", 1]
-    again = [torch.randn(4, generator=torch_generator(3, "noise", 9)) for _ in range(2)]
-    assert torch.equal(*again)
+    together, alone = noise_at(3, "noise", [9, 10], (4,)), noise_at(3, "noise", [10], (4,))
+    assert torch.equal(together[1], alone[0]) and not torch.equal(together[0], alone[0])
+
+
+def test_the_loader_draws_what_the_step_would_draw() -> None:
+    samples = [Sample(position, np.zeros((4, 4, 3), np.uint8), "", "") for position in (5, 6)]
+    part = collate(samples, Conditions(), seed=3).part(slice(1, 2))
+    assert part.positions == [6]
+    assert part.time is not None and torch.equal(part.time, uniform_at(3, "time", [6]))
+    assert part.noise is not None and torch.equal(part.noise, noise_at(3, "noise", [6], (3, 4, 4)))
 
 
 def test_uniform_numbers_are_uniform() -> None:

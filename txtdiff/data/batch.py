@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from txtdiff.data.dataset import Sample
+from txtdiff.data.order import noise_at, uniform_at
 from txtdiff.data.tokenizer import encode_captions, encode_texts
 from txtdiff.diffusion.naming import UNKNOWN
 from txtdiff.model.config import ModelConfig
@@ -68,23 +70,28 @@ class Batch:
     captions: list[str]
     failures: list[tuple[str, str]]
     """(key, cause) of pictures that could not be read; others stand in their place."""
+    time: Tensor | None = None
+    """(B,) float64 in [0, 1), from which timesteps follow; None: not drawn."""
+    noise: Tensor | None = None
+    """(B, C, H, W) standard normal; None: not drawn."""
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def part(self, which: slice) -> Batch:
         """Some of the pictures."""
-        return Batch(
-            positions=self.positions[which],
-            pictures=self.pictures[which],
-            txt=None if self.txt is None else self.txt[which],
-            capt=None if self.capt is None else self.capt[which],
-            y=None if self.y is None else self.y[which],
-            characters=None if self.characters is None else self.characters[which],
-            texts=self.texts[which],
-            captions=self.captions[which],
-            failures=self.failures,
-        )
+        parts: dict[str, Any] = {name: tensor[which] for name, tensor in self._tensors().items()}
+        parts |= {name: getattr(self, name)[which] for name in ("positions", "texts", "captions")}
+        return replace(self, **parts)
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU fetches by itself; the loader asks for it."""
+        pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in self._tensors().items()}
+        return replace(self, **pinned)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in given.items() if isinstance(value, Tensor)}
 
     def conditioning(self, device: torch.device | str) -> dict[str, Tensor]:
         """What the network is told, on `device`, as its keyword arguments."""
@@ -100,12 +107,16 @@ def load_batches(
     workers: int,
     prefetch: int,
     pin_memory: bool,
+    seed: int | None = None,
 ) -> Iterator[Batch]:
-    """Batches for the given positions, in that order, read by `workers` processes (0: by this one)."""
+    """Batches for the given positions, in that order, read by `workers` processes (0: by this one).
+
+    With a seed they draw time and noise too: while a GPU computes, its process has better things to do.
+    """
     loader: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # the collate function turns Samples into a Batch
         batch_sampler=positions,
-        collate_fn=partial(collate, conditions=conditions),
+        collate_fn=partial(collate, conditions=conditions, seed=seed),
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
@@ -115,17 +126,18 @@ def load_batches(
     return iter(loader)
 
 
-def collate(samples: Sequence[Sample], conditions: Conditions) -> Batch:
-    """Put samples together; texts become token ids here, in the worker."""
+def collate(samples: Sequence[Sample], conditions: Conditions, seed: int | None = None) -> Batch:
+    """Put samples together; texts become token ids here, in the worker. With a seed, time and noise too."""
     pixels = np.stack([sample.pixels for sample in samples])
     pictures = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     if conditions.channels == 1:
         pictures = _grey(pictures)
+    positions = [sample.position for sample in samples]
     texts = [sample.txt for sample in samples]
     captions = [sample.capt for sample in samples]
     length = conditions.max_text_length
     return Batch(
-        positions=[sample.position for sample in samples],
+        positions=positions,
         pictures=pictures,
         txt=None if length is None else encode_texts(texts, length, conditions.tokenizer),
         capt=encode_captions(captions) if conditions.captions else None,
@@ -134,6 +146,8 @@ def collate(samples: Sequence[Sample], conditions: Conditions) -> Batch:
         texts=texts,
         captions=captions,
         failures=[failure for sample in samples for failure in sample.failures],
+        time=None if seed is None else uniform_at(seed, "time", positions),
+        noise=None if seed is None else noise_at(seed, "noise", positions, pictures.shape[1:]),
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 __all__ = [
     "Purpose",
     "index_at",
+    "noise_at",
     "numpy_generator",
     "rank_positions",
     "seed_at",
@@ -63,11 +64,9 @@ def numpy_generator(seed: int, purpose: Purpose, position: int) -> np.random.Gen
     return np.random.Generator(np.random.PCG64(_seed_sequence(seed, purpose, position)))
 
 
-def torch_generator(
-    seed: int, purpose: Purpose, position: int, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """`numpy_generator` for torch, on any device."""
-    return torch.Generator(device).manual_seed(seed_at(seed, purpose, position))
+def torch_generator(seed: int, purpose: Purpose, position: int) -> torch.Generator:
+    """`numpy_generator` for torch, on the CPU."""
+    return torch.Generator().manual_seed(seed_at(seed, purpose, position))
 
 
 def seed_at(seed: int, purpose: Purpose, position: int) -> int:
@@ -78,6 +77,14 @@ def seed_at(seed: int, purpose: Purpose, position: int) -> int:
 def uniform_at(seed: int, purpose: Purpose, positions: Sequence[int]) -> Tensor:
     """One number of U(0, 1) for each position, (B,) float64."""
     return torch.tensor([numpy_generator(seed, purpose, p).random() for p in positions], dtype=torch.float64)
+
+
+def noise_at(seed: int, purpose: Purpose, positions: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers for each position, (B, *shape) float32.
+
+    Drawn on the CPU, so that every device trains with the same bits.
+    """
+    return torch.stack([torch.randn(shape, generator=torch_generator(seed, purpose, p)) for p in positions])
 
 
 def _seed_sequence(seed: int, purpose: Purpose, position: int) -> np.random.SeedSequence:

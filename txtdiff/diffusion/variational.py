@@ -88,6 +88,6 @@ def _bits(nats: Tensor) -> Tensor:
     return nats.flatten(1).mean(1) / math.log(2)
 
 
-def _second_variance(schedule: Schedule) -> Tensor:
+def _second_variance(schedule: Schedule) -> float:
     ab0, ab1 = schedule.alpha_bar_at(0), schedule.alpha_bar_at(1)
-    return torch.tensor((1 - ab1 / ab0) * (1 - ab0) / (1 - ab1), dtype=torch.float64)
+    return (1 - ab1 / ab0) * (1 - ab0) / (1 - ab1)

@@ -83,11 +83,13 @@ class _Tokens(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.shape = x.shape
+        nhwc = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        ctx.layout = torch.channels_last if nhwc else torch.contiguous_format
         return x.flatten(2).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.transpose(1, 2).reshape(ctx.shape).contiguous()
+        return gradient.transpose(1, 2).reshape(ctx.shape).contiguous(memory_format=ctx.layout)
 
 
 def from_tokens(tokens: Tensor, like: Tensor) -> Tensor:
@@ -152,7 +154,7 @@ class SelfAttention(CaptionReader):
             x, qkv = with_rows(x, context.n_rows), with_rows(qkv, context.n_rows)
         q, k, v = qkv.permute(3, 0, 2, 1, 4).unbind()
         if self.angles is not None:
-            q, k = (rotate_interleaved(t, self.angles.to(t.dtype)) for t in (q, k))
+            q, k = (rotate_interleaved(t, self.angles) for t in (q, k))
         bias = None
         if self.slot is not None and context.captions is not None:
             caption_k, caption_v = context.captions.keys_values[self.slot]

@@ -147,7 +147,7 @@ def _rotate_halves(x: Tensor) -> Tensor:
     n_rotated = HEAD_WIDTH // 2
     frequencies = 1.0 / 10_000 ** (torch.arange(0, n_rotated, 2, device=x.device).float() / n_rotated)
     angles = torch.arange(x.shape[-2], device=x.device)[:, None] * frequencies
-    cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
+    cos, sin = (table.repeat(1, 2).to(x.dtype) for table in (angles.cos(), angles.sin()))
     turned, rest = x[..., :n_rotated], x[..., n_rotated:]
     first, second = turned.chunk(2, dim=-1)
     quarter_turn = torch.cat([-second, first], dim=-1)

@@ -58,7 +58,8 @@ class OptimConfig(Settings):
     microbatch: Annotated[int, Field(ge=1)] | None = None
     """Pictures per forward pass on each rank, to save memory; none: the rank's whole share of the batch."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of forward and backward on a GPU; weights stay float32. A CPU always computes in fp32."""
+    """Arithmetic of forward and backward on a GPU; weights stay float32, and lie channels last for bf16 and
+    fp16. A CPU always computes in fp32."""
     loss_scale_log2: Annotated[int, Field(ge=0, le=40)] = 20
     """Starting loss scale of fp16, as a power of two."""
     loss_scale_growth_steps: Annotated[int, Field(ge=1)] = 500

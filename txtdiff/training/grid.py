@@ -76,10 +76,12 @@ def draw_grid(
     device = next(iter(averaged.values())).device
     network.eval()
     try:
-        parts = [
-            _sample(grid, range(first, min(first + _BATCH, n)), averaged_network, config, device)
-            for first in range(0, n, _BATCH)
-        ]
+        # A compiled network would be compiled anew for this.
+        with torch.compiler.set_stance("force_eager"):
+            parts = [
+                _sample(grid, range(first, min(first + _BATCH, n)), averaged_network, config, device)
+                for first in range(0, n, _BATCH)
+            ]
     finally:
         network.train(training)
     buffer = BytesIO()

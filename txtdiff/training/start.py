@@ -23,7 +23,7 @@ from txtdiff.training.checkpoint import newest_checkpoint
 from txtdiff.training.distributed import Ranks, wait_for_all
 from txtdiff.training.metrics import new_totals
 from txtdiff.training.optimizer import make_optimizer
-from txtdiff.training.sharding import shard
+from txtdiff.training.sharding import is_sharded, shard
 from txtdiff.training.state import TrainingState, load_state
 from txtdiff.training.weights import load_config, load_network
 
@@ -54,7 +54,11 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
             started_from = _take_weights(network, config.run.init)
     if config.run.sharding == "full" and ranks.n > 1:
         shard(network, ranks.n, device)
-    state = _new_state(config, network.to(device), device)
+    network = network.to(device)
+    if device.type == "cuda" and config.optim.precision != "fp32" and not is_sharded(network):
+        # Tensor cores read channels last; otherwise every convolution transposes what comes and goes.
+        network = network.to(memory_format=torch.channels_last)
+    state = _new_state(config, network, device)
     state.started_from = started_from
     if checkpoint is not None:
         load_state(state, checkpoint)

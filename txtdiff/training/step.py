@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
 from txtdiff.data.low_res import make_low_res
-from txtdiff.data.order import seed_at, torch_generator, uniform_at
+from txtdiff.data.order import noise_at, seed_at, uniform_at
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.diffusion.losses import LossTerms, add_noise, timesteps_at, training_losses
 from txtdiff.diffusion.naming import losses_with_names
@@ -114,19 +114,34 @@ def _overflow(state: TrainingState) -> Overflow:
 
 
 def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs:
-    """Noise, timesteps and the small picture for a batch, each a function of seed and position."""
+    """Noise, timesteps and the small picture for a batch, each a function of seed and position.
+
+    Nothing here waits for a GPU: whatever goes there is copied without blocking.
+    """
     seed, positions = config.run.seed, batch.positions
     x0 = to_network_range(batch.pictures.to(device, non_blocking=True))
-    t = timesteps_at(uniform_at(seed, "time", positions), config.diffusion).to(device)
-    noise = torch.stack(
-        [torch.randn(x0.shape[1:], generator=torch_generator(seed, "noise", p, device), device=device)
-         for p in positions]
-    )  # fmt: skip
+    time = uniform_at(seed, "time", positions) if batch.time is None else batch.time
+    t = timesteps_at(time, config.diffusion).to(device, non_blocking=True)
+    noise = noise_at(seed, "noise", positions, x0.shape[1:]) if batch.noise is None else batch.noise
+    noise = noise.to(device, non_blocking=True)
     cond = batch.conditioning(device)
+    if "txt" in cond and config.model.text is not None and device.type == "cuda":
+        cond["txt"] = _padded(cond["txt"], config.model.text.max_length)
+        if config.run.compile != "off":  # the length changes from batch to batch: compile for any at once
+            torch._dynamo.maybe_mark_dynamic(cond["txt"], 1)
     characters = None if batch.characters is None else batch.characters.to(device, non_blocking=True)
     if config.model.upsampler is not None:
         cond |= _low_res(x0, config, positions)
     return Inputs(x0, t, noise, cond, characters)
+
+
+def _padded(txt: Tensor, max_length: int) -> Tensor:
+    """Token ids (B, L) with L a multiple of 16, or max_length.
+
+    Attention on a GPU wants masks of such lengths, and what is compiled would be compiled again for others.
+    """
+    length = min(-(-txt.shape[1] // 16) * 16, max_length)
+    return nn.functional.pad(txt, (0, length - txt.shape[1]))
 
 
 def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, Tensor]:
@@ -139,11 +154,9 @@ def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, T
         small = small.mean(1, keepdim=True)
     if conditioning is None:
         return {"low_res": small}
-    levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long().to(x0.device)
-    noise = torch.stack(
-        [torch.randn(small.shape[1:], generator=torch_generator(seed, "low_res_noise", p, x0.device),
-                     device=x0.device) for p in positions]
-    )  # fmt: skip
+    levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long()
+    levels = levels.to(x0.device, non_blocking=True)
+    noise = noise_at(seed, "low_res_noise", positions, small.shape[1:]).to(x0.device, non_blocking=True)
     schedule = make_schedule(conditioning.noise_schedule, conditioning.n_steps)
     return {"low_res": add_noise(small, noise, levels, schedule), "cond_timesteps": levels}
 

@@ -31,7 +31,7 @@ from txtdiff.training.state import CONFIG, TrainingState
 from txtdiff.training.step import train_step
 from txtdiff.training.watch import Watch, open_watch
 
-__all__ = ["Outcome", "train"]
+__all__ = ["Outcome", "compile_blocks", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ def _batches(state: TrainingState, rows: Rows | None, ranks: Ranks, device: torc
         workers=data.workers,
         prefetch=data.prefetch,
         pin_memory=device.type == "cuda",
+        seed=run.seed,
     )
 
 
@@ -136,9 +137,7 @@ def _forward(state: TrainingState, ranks: Ranks, device: torch.device) -> Callab
     """The network as training calls it: compiled, and with gradients averaged over ranks."""
     network: nn.Module = state.network
     if state.config.run.compile == "blocks":
-        for stage in network.modules():
-            if type(stage).__name__ in ("ResBlock", "SelfAttention", "TextLayer"):
-                stage.compile()
+        compile_blocks(network)
     elif state.config.run.compile == "model":
         network.compile()
     if ranks.n > 1 and not is_sharded(network):
@@ -147,12 +146,25 @@ def _forward(state: TrainingState, ranks: Ranks, device: torch.device) -> Callab
     return network
 
 
+def compile_blocks(network: nn.Module) -> None:
+    """Compile each repeated block, in place, when it is first called."""
+    blocks = [m for m in network.modules() if type(m).__name__ in ("ResBlock", "SelfAttention", "TextLayer")]
+    # All blocks are one function to the compiler, and after eight shapes of a function it gives up.
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(blocks))
+    for block in blocks:
+        block.compile()
+
+
 @contextmanager
 def _backends(config: RunConfig) -> Iterator[None]:
     """torch's switches as the run wants them, and back: "medium" left on costs whoever comes after precision,
     even on a CPU, where one with AMX then multiplies in bf16."""
-    cudnn = torch.backends.cudnn
+    cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
     before = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic
+    plans = bool(cuda.cudnn_sdp_enabled())  # type: ignore[no-untyped-call]  # torch's own stub lacks it
+    # cuDNN's attention makes a plan for every length of text that comes along.
+    cuda.enable_cudnn_sdp(False)
     torch.set_float32_matmul_precision(config.run.matmul_precision)
     cudnn.benchmark = config.run.cudnn == "benchmark"
     cudnn.deterministic = config.run.cudnn == "deterministic"
@@ -161,6 +173,7 @@ def _backends(config: RunConfig) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         cudnn.benchmark, cudnn.deterministic = before[1:]
+        cuda.enable_cudnn_sdp(plans)
 
 
 def _check_ranks(config: RunConfig, ranks: Ranks) -> None:
