@@ -21,6 +21,7 @@ from datatools.runner import (
     chunk_limit_s,
 )
 from datatools.worker import Usage
+from datatools.worker_process import in_words
 
 __all__ = ["RayRunner"]
 
@@ -116,15 +117,16 @@ class RayRunner(Generic[TaskT, OutcomeT, IdentityT]):
     def _open(self, n: int) -> list[IdentityT]:
         """Add `n` actors to the idle ones; what the first of them opened."""
         actors = [self._ray.remote(num_cpus=1, num_gpus=self._n_gpus)(_Actor).remote() for _ in range(n)]
-        self._idle += actors
         opening = [actor.open.remote(self._setup, self._n_opened + i) for i, actor in enumerate(actors)]
         try:
             answers = self._ray.get(opening, timeout=START_LIMIT_S)
-        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError) as error:
-            raise InputError(f"the {self._setup.what} cannot be opened on the cluster: {error}") from error
+        except self._ray.exceptions.RayError as error:
+            cause = in_words(getattr(error, "cause", None) or error)
+            raise InputError(f"the {self._setup.what} cannot be opened on the cluster: {cause}") from error
         refused = next((answer for answer in answers if isinstance(answer, InputError)), None)
         if refused is not None:
             raise refused
+        self._idle += actors
         self._n_opened += n
         identities: list[IdentityT] = answers[0]
         return identities
@@ -144,8 +146,12 @@ class RayRunner(Generic[TaskT, OutcomeT, IdentityT]):
         work = self._busy.pop(ref)
         try:
             outcomes, usage = self._ray.get(ref)
-        except self._ray.exceptions.RayActorError as error:
-            yield from self._give_up(work, again, "crashed", str(error).splitlines()[0])
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(work.actor)  # whoever raised may live on, and would keep its CPU
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, InputError):
+                raise InputError(cause.what, cause.remedy) from error
+            yield from self._give_up(work, again, "crashed", in_words(cause or error))
             return
         self._idle.append(work.actor)
         self.usage.add(usage)
@@ -158,7 +164,7 @@ class RayRunner(Generic[TaskT, OutcomeT, IdentityT]):
         if len(work.chunk) > 1:
             again.extend((task,) for task in work.chunk)
         else:
-            yield [self._setup.failed(work.chunk[0], cause, detail[:200])]
+            yield [self._setup.failed(work.chunk[0], cause, detail)]
 
 
 def _connect(address: str | None, n_workers: int) -> Any:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
+import pickle
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,13 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from queue import SimpleQueue
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from datatools.console import messages
+from datatools.console import messages, plain
 from datatools.decode import Cause
 from datatools.errors import InputError
 from datatools.worker import Usage
+from datatools.worker_process import Broken, hear, serve
 
 __all__ = [
     "START_LIMIT_S",
@@ -127,6 +126,7 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
         self._time_limit_s = time_limit_s
         self.usage = Usage()
         self._workers: list[_Worker[TaskT]] = []
+        self._lost: list[str] = []
 
     def start(self, n_at_once: int = 1) -> list[IdentityT]:
         """Start workers, the others when there is work for them, and say what the first one opened.
@@ -139,13 +139,9 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
         first = self._workers[0]
         if not first.pipe.poll(START_LIMIT_S):
             raise InputError(f"the {self._setup.what} did not open within {START_LIMIT_S:g} s")
-        try:
-            answer = first.pipe.recv()
-        except (EOFError, OSError) as error:
-            first.process.join()
-            raise InputError(
-                f"the {self._setup.what} cannot be opened: exit status {first.process.exitcode}"
-            ) from error
+        answer = self._hear(first)
+        if isinstance(answer, Broken):
+            raise self._unopened(answer.detail)
         return self._greet(first, answer)
 
     def run(self, chunks: Iterable[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
@@ -164,7 +160,8 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
                     yield from self._collect(worker, again)
                 elif time.monotonic() >= worker.deadline and not worker.pipe.poll():
                     # And nothing has come while outcomes were committed, which may take long.
-                    yield from self._replace(worker, again, "timeout")
+                    late = f"more than {self._time_limit_s if worker.ready else START_LIMIT_S:g} s"
+                    yield from self._replace(worker, again, "timeout", late)
 
     def stop(self) -> None:
         """End all workers."""
@@ -201,10 +198,9 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
         worker.deadline = time.monotonic() + limit_s
 
     def _collect(self, worker: _Worker[TaskT], again: deque[tuple[TaskT, ...]]) -> Iterator[list[OutcomeT]]:
-        try:
-            answer = worker.pipe.recv()
-        except (EOFError, OSError):
-            yield from self._replace(worker, again, "crashed")
+        answer = self._hear(worker)
+        if isinstance(answer, Broken):
+            yield from self._replace(worker, again, "crashed", answer.detail)
             return
         was_ready = worker.ready
         if was_ready:
@@ -218,44 +214,58 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
             self.usage.add(usage)
             yield outcomes
 
-    def _greet(self, worker: _Worker[TaskT], answer: Any) -> list[IdentityT]:
+    def _hear(self, worker: _Worker[TaskT]) -> Any:
+        answer = hear(worker.pipe, worker.process)
         if isinstance(answer, InputError):
             raise answer
+        return answer
+
+    def _greet(self, worker: _Worker[TaskT], answer: Any) -> list[IdentityT]:
         worker.ready = True
+        self._say_lost()
         identities: list[IdentityT] = answer
         return identities
 
     def _replace(
-        self, worker: _Worker[TaskT], again: deque[tuple[TaskT, ...]], cause: Cause
+        self, worker: _Worker[TaskT], again: deque[tuple[TaskT, ...]], cause: Cause, detail: str
     ) -> Iterator[list[OutcomeT]]:
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
-        status = worker.process.exitcode
-        if not worker.ready:  # no picture's fault: the machine has no room for one more worker
+        if not worker.ready:  # no picture's fault
             if not self._workers:
-                raise InputError(f"the {self._setup.what} cannot be opened: exit status {status}")
+                raise self._unopened(detail)
             self._n_workers = len(self._workers)
-            died = f"one worker's {self._setup.what} did not open (exit status {status})"
-            messages.print(f"{died}: going on with {self._n_workers} workers")
+            self._lost.append(detail)
+            self._say_lost()
             again.extend(worker.chunks)
             return
         chunk = worker.chunks.popleft()
         again.extend(worker.chunks)  # these only waited
         if len(chunk) > 1:
             again.extend((task,) for task in chunk)
-        elif cause == "timeout":
-            yield [self._setup.failed(chunk[0], cause, f"more than {self._time_limit_s:g} s")]
         else:
-            yield [self._setup.failed(chunk[0], cause, f"the worker ended with exit status {status}")]
+            yield [self._setup.failed(chunk[0], cause, detail)]
+
+    def _unopened(self, detail: str) -> InputError:
+        return InputError(f"the {self._setup.what} cannot be opened in a worker: {detail}")
+
+    def _say_lost(self) -> None:
+        """Name workers that did not open once another did; where none does, one error says it all."""
+        if any(worker.ready for worker in self._workers):
+            for detail in self._lost:
+                died = f"one worker's {self._setup.what} did not open ({detail})"
+                text = plain(f"{died}: going on with {self._n_workers} workers")
+                messages.print(text, markup=False, soft_wrap=True)
+            self._lost.clear()
 
     def _spawn(self) -> _Worker[TaskT]:
         taken = {worker.number for worker in self._workers}
         number = next(n for n in range(len(taken) + 1) if n not in taken)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._setup, number), daemon=True)
+        process = context.Process(target=serve, args=(theirs, pickle.dumps(self._setup), number), daemon=True)
         with _birth():
             process.start()
         theirs.close()
@@ -284,28 +294,3 @@ def _birth() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _serve(pipe: Connection, setup: WorkSetup[Any, Any, Any], number: int) -> None:
-    """The life of a worker: open what it needs once, then answer chunks until the parent hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        worker = setup.open(number)
-    except InputError as error:
-        pipe.send(InputError(error.what, error.remedy))
-        return
-    pipe.send(worker.identities())
-    chunks: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-    # Chunks are taken from the pipe at once: two sides that send to each other would wait for ever.
-    threading.Thread(target=_receive, args=(pipe, chunks), daemon=True).start()
-    with suppress(OSError):
-        while chunk := chunks.get():
-            pipe.send(worker.read(chunk))
-
-
-def _receive(pipe: Connection, chunks: SimpleQueue[tuple[Any, ...]]) -> None:
-    """Put chunks into the queue; an empty one says that no more will come."""
-    with suppress(EOFError, OSError):
-        while True:
-            chunks.put(pipe.recv())
-    chunks.put(())

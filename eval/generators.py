@@ -29,6 +29,8 @@ class Made:
     """How often a network was called for it, over all stages."""
     regions: tuple[Polygon, ...] | None = None
     """Where each line of its text stands, in its pixels; None where nobody knows (`--mode box` needs it)."""
+    detail: str | None = None
+    """What more is known of the cause; it is shown, not kept."""
 
 
 class Generator(Protocol):

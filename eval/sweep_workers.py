@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import torch
 
-from datatools.console import progress
+from datatools.console import messages, plain, progress
 from datatools.decode import Cause
 from datatools.runner import LocalRunner, Runner
 from datatools.worker import Usage
@@ -58,7 +58,7 @@ class SweepWork:
 
     def failed(self, task: SweepTask, cause: Cause, detail: str) -> SweepOutcome:
         """A picture at which a worker died or ran out of time."""
-        return task, Made(task.cell, None, cause)
+        return task, Made(task.cell, None, cause, detail=detail)
 
 
 class SweepWorker:
@@ -110,10 +110,12 @@ def make_spread(store: Store, parts: Sequence[SweepPart], batch_size: int, sprea
     devices = spread.devices or (default_device(),)
     n_workers = min(spread.workers or len(devices), len(chunks))
     runner = _runner(SweepWork(parts, batch_size, devices), n_workers, spread)
+    told: set[str] = set()
     try:
         with progress("making pictures", sum(map(len, chunks))) as advance:
             for outcomes in runner.run(chunks):
                 _keep(store, parts, outcomes)
+                _tell(outcomes, told)
                 advance(len(outcomes), outcomes[0][0].setting.label)
     finally:
         runner.stop()
@@ -139,3 +141,12 @@ def _chunks(store: Store, number: int, part: SweepPart, batch_size: int) -> Iter
 def _keep(store: Store, parts: Sequence[SweepPart], outcomes: Sequence[SweepOutcome]) -> None:
     first = outcomes[0][0]
     keep_pictures(store, first.setting, [made for _, made in outcomes], parts[first.part].plan.run_id)
+
+
+def _tell(outcomes: Sequence[SweepOutcome], told: set[str]) -> None:
+    """Say once of each reason why a picture was not made: the store keeps causes, not what was said."""
+    for task, made in outcomes:
+        if made.detail is not None and made.detail not in told:
+            told.add(made.detail)
+            text = plain(f"{task.setting.label}: no picture, {made.detail}")
+            messages.print(text, markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from small_reader import OPENER, draw
 
 from datatools import runner as local
 from datatools.decode import Limits
+from datatools.errors import InputError
 from datatools.plan import Plan
 from datatools.ray_runner import RayRunner
 from datatools.runner import LocalRunner, Runner
@@ -53,6 +54,10 @@ def test_an_actor_that_answered_while_others_were_committed_is_not_late(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{Path.cwd()}")
     runner = RayRunner(_SETUP, 2, _TIME_LIMIT_S, None)
+    runner._setup = replace(_SETUP, opener="not_there:open")  # of the same cluster, which takes long to start
+    with pytest.raises(InputError, match=r"on the cluster: ModuleNotFoundError: No module named 'not_there'"):
+        runner.start()
+    runner._setup = _SETUP
     assert causes_with_long_commits(runner, tasks(tmp_path)) == [None] * 4
 
 
@@ -76,6 +81,39 @@ def test_going_on_with_fewer_workers_is_said(
         runner.stop()
     assert sorted(outcome.cause is None for outcome in outcomes) == [True] * 4
     assert "going on with 1 workers" in capsys.readouterr().err
+
+
+def unopened(runner: Runner, tmp_path: Path) -> str:
+    """What is said when no worker opens."""
+    try:
+        with pytest.raises(InputError) as error:
+            list(runner.run(tasks(tmp_path)))
+    finally:
+        runner.stop()
+    return error.value.what
+
+
+def test_a_module_that_workers_lack_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    what = unopened(LocalRunner(replace(_SETUP, opener="not_there:open"), 2, 20.0), tmp_path)
+    assert (
+        what == "the readers cannot be opened in a worker: ModuleNotFoundError: No module named 'not_there'"
+    )
+    assert capsys.readouterr().err == ""
+
+
+def test_a_worker_that_was_killed_while_it_opened_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = LocalRunner(_SETUP, 1, 20.0)
+    spawn = runner._spawn
+
+    def spawn_dead() -> local._Worker:
+        worker = spawn()
+        worker.process.kill()
+        return worker
+
+    monkeypatch.setattr(runner, "_spawn", spawn_dead)
+    assert unopened(runner, tmp_path).endswith("the worker was ended by signal 9, as when memory runs out")
 
 
 def test_chunks_and_answers_larger_than_a_pipe_do_not_block_each_other(tmp_path: Path) -> None:

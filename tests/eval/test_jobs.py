@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import pytest
 import torch
-from eval_fakes import Finder, hide, store_path
+from eval_fakes import Finder, SlowPart, hide, small_suite, store_path
 from PIL import Image
 
 import eval.jobs
+import eval.sweep_workers
 from datatools.errors import InputError
 from eval.cascade_generator import CascadeGenerator, cascade_settings
 from eval.command_flags import SweepFlags
@@ -20,13 +25,15 @@ from eval.folder_generator import load_prompts
 from eval.jobs import run_sweep, score_folder
 from eval.options import floats
 from eval.reading import load_picture
+from eval.run import Plan, write_plan
 from eval.score_options import ScoreOptions
 from eval.store import open_store
 from eval.suite import cells_of, load_suite
+from eval.sweep import make_setting
 from eval.sweep_job import Spread, SweepJob
 from eval.sweep_options import SweepOptions, make_sweep, read_sweep
-from eval.sweep_plans import plan_sweep
-from eval.sweep_workers import SweepTask, SweepWork
+from eval.sweep_plans import SweepPart, plan_sweep
+from eval.sweep_workers import SweepOutcome, SweepTask, SweepWork, make_spread
 from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
@@ -135,6 +142,49 @@ def test_a_picture_at_which_a_worker_dies_is_a_failed_cell(cascade: Cascade) -> 
     task = SweepTask(0, setting, cells_of(load_suite("smoke", 1))[0])
     outcome = SweepWork((), 1, ("cpu",)).failed(task, "crashed", "the worker ended with exit status -9")
     assert (outcome[0], outcome[1].picture, outcome[1].cause) == (task, None, "crashed")
+
+
+def small_plan(n: int) -> Plan:
+    suite = small_suite(n)
+    return Plan(suite, cells_of(suite), [make_setting({"number": 0}, "zero")], run_id="r")
+
+
+def test_a_generator_that_workers_cannot_import_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("here_only")
+    module.Part = type("Part", (), {"__module__": "here_only", "plan": small_plan(1)})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "here_only", module)
+    with open_store(store_path(tmp_path), "write") as store, pytest.raises(InputError) as error:
+        make_spread(store, [module.Part()], 2, Spread(workers=1))
+    said = "the generators cannot be opened in a worker: ModuleNotFoundError: No module named 'here_only'"
+    assert error.value.what == said
+
+
+class PaintIsDry:
+    """In place of worker processes: every picture fails, each for the same reason."""
+
+    def __init__(self, work: SweepWork, n_workers: int, time_limit_s: float) -> None:
+        self._work = work
+
+    def run(self, chunks: list[tuple[SweepTask, ...]]) -> Iterator[list[SweepOutcome]]:
+        for task in itertools.chain(*chunks):
+            yield [self._work.failed(task, "crashed", "ValueError: the paint is dry")]
+
+    def stop(self) -> None:
+        pass
+
+
+def test_why_workers_make_no_picture_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(eval.sweep_workers, "LocalRunner", PaintIsDry)
+    plan = small_plan(2)
+    with open_store(store_path(tmp_path), "write") as store:
+        write_plan(store, plan)
+        make_spread(store, [cast(SweepPart, SlowPart(plan))], 1, Spread(workers=1))
+        assert store.rows("SELECT status, cause FROM samples") == [("failed", "crashed")] * 2
+    assert capsys.readouterr().err.count("zero: no picture, ValueError: the paint is dry") == 1
 
 
 def test_a_plan_names_the_settings_that_the_loaded_cascade_has(checkpoint: Path) -> None:
