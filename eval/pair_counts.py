@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from scipy.optimize import linear_sum_assignment
 
 from eval.normalise import Normaliser, flat, graphemes, lines_of, normalise
 from eval.text_metrics import shared, shared_share, trigrams
+
+_TO_THE_BONE = str.maketrans("0", "o", string.punctuation + string.whitespace + "1li|")
 
 __all__ = ["PairCounts", "count_pair", "missing_counts"]
 
@@ -120,12 +123,23 @@ def _matches(target: str, reading: str) -> tuple[bool, bool, bool, bool, bool]:
     """Exact match under each normaliser. The stricter ones imply the laxer."""
     if flat(target, "strict") == flat(reading, "strict"):
         return True, True, True, True, True
-    ci = flat(target, "ci") == flat(reading, "ci")
-    if ci:
+    ci_target, ci_reading = flat(target, "ci"), flat(reading, "ci")
+    if ci_target == ci_reading:
         return False, True, True, True, True
+    if _differ_to_the_bone(ci_target, ci_reading):  # as most readings that are wrong
+        return False, False, False, False, False
     alnum = flat(target, "alnum") == flat(reading, "alnum")
     nospace = normalise(target, "nospace") == normalise(reading, "nospace")
     return False, False, alnum, nospace, flat(target, "confusable") == flat(reading, "confusable")
+
+
+def _differ_to_the_bone(target: str, reading: str) -> bool:
+    """Whether texts under `ci` differ in what every normaliser keeps. Told of ASCII only; else False."""
+    return (
+        target.isascii()
+        and reading.isascii()
+        and target.translate(_TO_THE_BONE) != reading.translate(_TO_THE_BONE)
+    )
 
 
 def _edits_in_any_order(target: Sequence[str], reading: Sequence[str], n_edits: int) -> int:

@@ -7,12 +7,14 @@ from math import comb, log
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 from scipy.optimize import minimize, minimize_scalar
 
 from eval.board import Score
 from eval.normalise import Normaliser, flat, graphemes
-from eval.statistics import Floats, bootstrap_weights, ratio_interval, wilson
+from eval.statistics import Floats, bootstrap_weights, cluster_sums, ratio_interval, wilson
 
 __all__ = ["em_at_k", "score_prompts"]
 
@@ -27,8 +29,9 @@ def score_prompts(frame: pd.DataFrame, scores: dict[str, Score], normaliser: Nor
         frame: counts of the pictures whose target has text, with `txt` and `reading`.
         scores: the setting's other scores; NED is corrected for chance.
     """
-    found = {f"em_at_{k}": _em_at(frame, k) for k in KS}
-    found |= _against_chance(frame, scores["ned"], normaliser)
+    prompts = pd.factorize(frame["prompt_id"], sort=True)[0].astype(np.int64)
+    found = _em_at_ks(frame, prompts)
+    found |= _against_chance(frame, prompts, scores["ned"], normaliser)
     return found | _capacity(frame)
 
 
@@ -37,15 +40,20 @@ def em_at_k(n: int, n_right: int, k: int) -> float:
     return 1 - comb(n - n_right, k) / comb(n, k)
 
 
-def _em_at(frame: pd.DataFrame, k: int) -> Score:
-    by_prompt = frame.assign(read=frame["reading"].notna()).groupby("prompt_id", sort=True)
-    prompts = by_prompt.agg(size=("em_ci", "size"), right=("em_ci", "sum"), read=("read", "sum"))
-    enough = prompts[prompts["size"] >= k]
-    if enough.empty:
+def _em_at_ks(frame: pd.DataFrame, prompts: npt.NDArray[np.int64]) -> dict[str, Score]:
+    columns = (np.ones(len(frame)), frame["em_ci"], frame["reading"].notna())
+    n_prompts = int(prompts.max()) + 1
+    sums = np.stack([cluster_sums(column, prompts, n_prompts) for column in columns], axis=1)
+    return {f"em_at_{k}": _em_at(sums.astype(np.int64), k) for k in KS}
+
+
+def _em_at(prompts: npt.NDArray[np.int64], k: int) -> Score:
+    """EM@k of prompts, (n_prompts, 3): pictures, those that are right, those that were read."""
+    enough = prompts[prompts[:, 0] >= k]
+    if not len(enough):
         return Score(None, reason=f"no prompt has {k} pictures", ranked=False)
-    pairs = zip(enough["size"], enough["right"], strict=True)
-    values = np.array([em_at_k(int(n), int(c), k) for n, c in pairs])
-    n, n_expected = int(enough["read"].sum()), int(enough["size"].sum())
+    values = np.array([em_at_k(n, c, k) for n, c, _ in enough.tolist()])
+    n, n_expected = int(enough[:, 2].sum()), int(enough[:, 0].sum())
     if values.mean() in (0.0, 1.0):
         interval = wilson(float(values.sum()), len(values))
     else:
@@ -56,27 +64,21 @@ def _em_at(frame: pd.DataFrame, k: int) -> Score:
     return Score(float(values.mean()), interval.low, interval.high, n, n_expected)
 
 
-def _against_chance(frame: pd.DataFrame, own: Score, normaliser: Normaliser) -> dict[str, Score]:
+def _against_chance(
+    frame: pd.DataFrame, prompts: npt.NDArray[np.int64], own: Score, normaliser: Normaliser
+) -> dict[str, Score]:
     """NED of readings with the targets of other prompts, and NED corrected for it."""
-    targets = frame.groupby("prompt_id", sort=True)["txt"].first()
-    if len(targets) < 2 or own.value is None:
+    firsts = np.unique(prompts, return_index=True)[1]
+    if len(firsts) < 2 or own.value is None:
         missing = Score(None, reason="needs two prompts with text", ranked=False)
         return {"ned_chance": missing, "ned_adj": missing}
-    codes, names = pd.factorize(frame["prompt_id"], sort=True)
-    texts = targets.loc[names].tolist()
+    targets = _characters(frame["txt"].iloc[firsts], normaliser)
+    readings = _characters(frame["reading"], normaliser)
     # Whole turns of the list of prompts: every mismatch is with another prompt, and nothing is drawn.
-    shifts = sorted({1 + i * (len(texts) - 1) // _N_SHIFTS for i in range(_N_SHIFTS)})
-    characters = [graphemes(flat(text, normaliser)) for text in texts]
-    readings = [
-        graphemes(flat(reading, normaliser)) if isinstance(reading, str) else ""
-        for reading in frame["reading"]
-    ]
+    shifts = sorted({1 + i * (len(targets) - 1) // _N_SHIFTS for i in range(_N_SHIFTS)})
+    turned = [[targets[i] for i in ((prompts + shift) % len(targets)).tolist()] for shift in shifts]
     similarity = Levenshtein.normalized_similarity
-    values = [
-        similarity(characters[(code + shift) % len(texts)], reading)
-        for code, reading in zip(codes.tolist(), readings, strict=True)
-        for shift in shifts
-    ]
+    values = [process.cpdist(others, readings, scorer=similarity, dtype=np.float64) for others in turned]
     chance = float(np.mean(values))
     by_chance = Score(chance, n=own.n, n_expected=own.n_expected)
     if chance == 1:
@@ -84,6 +86,11 @@ def _against_chance(frame: pd.DataFrame, own: Score, normaliser: Normaliser) -> 
     low, high = (None if end is None else (end - chance) / (1 - chance) for end in (own.low, own.high))
     adjusted = Score((own.value - chance) / (1 - chance), low, high, own.n, own.n_expected)
     return {"ned_chance": by_chance, "ned_adj": adjusted}
+
+
+def _characters(texts: pd.Series[str], normaliser: Normaliser) -> list[str | list[str]]:
+    """Grapheme clusters of each text; none where there is no text."""
+    return ["" if text is None else graphemes(flat(text, normaliser)) for text in pa.array(texts).to_pylist()]
 
 
 def _capacity(frame: pd.DataFrame) -> dict[str, Score]:

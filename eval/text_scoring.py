@@ -74,10 +74,8 @@ def _joined(lines: Sequence[TextLine], protocol: Protocol) -> str:
 
 
 def _counted(cells: pd.DataFrame, protocol: Protocol) -> pa.Table:
-    readings = [None if pd.isna(reading) else str(reading) for reading in cells["reading"]]
-    counts = [
-        _count(txt, reading, protocol.normaliser) for txt, reading in zip(cells["txt"], readings, strict=True)
-    ]
+    txts, readings = (pa.array(cells[name]).to_pylist() for name in ("txt", "reading"))
+    counts = [_count(*texts, protocol.normaliser) for texts in zip(txts, readings, strict=True)]
     columns = dict(zip(PairCounts._fields, zip(*counts, strict=True), strict=True))
     keys = {name: cells[name] for name in ("setting_id", "prompt_id", "seed")}
     return pa.table(keys | {"protocol_id": [protocol.id] * len(cells), "reading": readings} | columns)

@@ -33,7 +33,7 @@ from eval.reading import read_pictures
 from eval.scoring import score_again
 from eval.store import Store, open_store
 from eval.suite import cells_of
-from eval.text_metrics import cer, em, ned, wer, word_prf
+from eval.text_metrics import NORMALISERS, cer, em, ned, wer, word_prf
 
 WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
 
@@ -95,6 +95,14 @@ def test_exact_matches_nest() -> None:
     assert count_pair("Its 10", "its lO")[:5] == (False, False, False, False, True)
     assert count_pair("It's on", "its ON")[:5] == (False, False, True, False, False)
     assert count_pair("a b", "AB")[:5] == (False, False, False, True, False)
+
+
+LOOKALIKES = st.text("aA1lI|0oO'`-. \n\u00e9\uff10\u201c\u20ac", max_size=4)
+
+
+@given(LOOKALIKES, LOOKALIKES)
+def test_exact_matches_are_those_of_each_normaliser(target: str, reading: str) -> None:
+    assert count_pair(target, reading)[:5] == tuple(em(target, reading, name) for name in NORMALISERS)
 
 
 @given(st.text(max_size=12))
