@@ -1,4 +1,5 @@
-"""Write the suite of the mini cascade: held-out words in capitals, orders of letters, pictures without text.
+"""Write the suite of the mini cascade: held-out words in capitals, alone and in two and three lines, orders of
+letters, pictures without text.
 
 python recipes/mini/suite.py recipes/mini/words.jsonl
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from datatools.synth import SynthOptions, make_picture
 from datatools.synth.words import BANDS, words
 
 SEED = 66
-N_LONGER, N_STRINGS, N_BLANK = 100, 60, 60
+N_LONGER, N_STRINGS, N_BLANK, N_LINED = 100, 60, 60, 100
 
 
 def main(path: Path) -> None:
@@ -30,8 +32,11 @@ def main(path: Path) -> None:
         for i, text in enumerate(texts):
             capt = captions["" if kind == "blank" else "text"].pop()
             rows.append({"id": f"{kind}-{i:03}", "stratum": kind, "txt": text.upper(), "capt": capt})
+    for n_lines, kind in ((2, "two-lines"), (3, "three-lines")):
+        for i, (text, capt) in enumerate(lined(n_lines)):
+            rows.append({"id": f"{kind}-{i:03}", "stratum": kind, "txt": text, "capt": capt})
     rows.sort(key=lambda row: (row["id"][-3:], row["stratum"]))  # any beginning is a fair mix
-    head = {"suite": "mini-words", "version": 1, "images_per_prompt": 1}
+    head = {"suite": "mini-words", "version": 2, "images_per_prompt": 1}
     path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]), "utf-8")
 
 
@@ -39,6 +44,14 @@ def strings() -> list[str]:
     """Orders of letters that no training picture shows."""
     made = (make_picture(SynthOptions(profile="mini", split="test-words", seed=SEED), i) for i in range(1000))
     return [picture.text for picture in made if picture.facts["kind"] == "letters"][:N_STRINGS]
+
+
+def lined(n_lines: int) -> list[tuple[str, str]]:
+    """Texts of so many lines, each a held-out word, and the caption of a picture that shows them."""
+    options = SynthOptions(profile="mini-lines", split="test-words", seed=SEED + 2)
+    made = (make_picture(options, i) for i in range(2000))
+    fitting = (p for p in made if p.facts["kind"] == "words" and len(p.lines) == n_lines)
+    return [(picture.text, picture.captions[0]) for picture in islice(fitting, N_LINED)]
 
 
 def described() -> dict[str, list[str]]:
