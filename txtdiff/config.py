@@ -69,6 +69,9 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "data.synth has no classes, and model.n_classes asks for them"
     if config.run.sharding == "full" and config.optim.precision == "fp16":
         yield 'run.sharding = "full" does not go with optim.precision = "fp16"; use "bf16"'
+    optim = config.optim
+    if config.run.compile == "graph" and (optim.microbatch or optim.precision == "fp16" or model.dropout):
+        yield 'run.compile = "graph" goes with neither optim.microbatch nor "fp16" nor model.dropout'
     if model.text is not None and model.text.tokenizer not in N_TOKENS:
         yield 'model.text.tokenizer: training knows "char" and "clip" only'
 

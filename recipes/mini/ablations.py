@@ -118,8 +118,7 @@ class Job:
 def draw(arm: Arm, checkpoint: Path, folder: Path, texts: Sequence[Mapping[str, str]]) -> None:
     """Write a picture of each word, and last the file that says which is which."""
     device = pick_device("auto")
-    rows = [{"file": f"{i:03}.png", "seed": i, **row} for i, row in enumerate(texts)]
-    asked = [Prompt(txt=row["txt"], capt=row["capt"], seed=row["seed"]) for row in rows]
+    asked = [Prompt(txt=row["txt"], capt=row["capt"], seed=i) for i, row in enumerate(texts)]
     paths, settings = [checkpoint], [GUIDED]
     if arm.stage == "upsampler":  # all enlarge the pictures of one and the same base
         paths, settings = [Path(BASE), checkpoint], [GUIDED, ENLARGED]
@@ -127,9 +126,12 @@ def draw(arm: Arm, checkpoint: Path, folder: Path, texts: Sequence[Mapping[str, 
     folder.mkdir(exist_ok=True)
     batches = sample_pictures(cascade, asked, settings, batch_size=200 if device == "cuda" else 8)
     pictures = (picture for batch in batches for picture in batch.pictures)
-    for row, picture in zip(rows, pictures, strict=True):
-        Image.fromarray(picture).save(folder / row["file"])
-    write_text_atomic(folder / PROMPTS, "".join(json.dumps(row) + "\n" for row in rows))
+    lines = []
+    for i, (row, picture) in enumerate(zip(texts, pictures, strict=True)):
+        name = f"{i:03}.png"
+        Image.fromarray(picture).save(folder / name)
+        lines.append(json.dumps({"file": name, "seed": i, **row}) + "\n")
+    write_text_atomic(folder / PROMPTS, "".join(lines))
 
 
 def words() -> list[dict[str, str]]:
@@ -193,12 +195,13 @@ def table(folder: Folder) -> None:
     for name, arm in ARMS.items():
         if arm.every_checkpoint:
             by_images = scores[scores.arm == name].groupby("images").em.mean()
-            curve = ", ".join(f"{images // 1000}k {em:.1%}" for images, em in by_images.items())
+            points = zip(by_images.index.tolist(), by_images.tolist(), strict=True)
+            curve = ", ".join(f"{images / 1000:.0f}k {em:.1%}" for images, em in points)
             typer.echo(f"\n{name}, exact match after so many pictures: {curve}")
 
 
 def load_scores(folder: Path) -> pd.DataFrame:
-    """One row per picture: arm, seed of its training, pictures seen, prompt, exact match, share of letters."""
+    """One row per picture: arm, seed of its training, pictures seen, prompt, exact match, letters."""
     with open_store(folder / STORE, "read") as store:
         scores = store.frame(
             """SELECT s.label, t.prompt_id, t.em_ci::DOUBLE AS em,

@@ -1,5 +1,4 @@
-"""Write the suite of the mini cascade: held-out words in capitals, alone and in two and three lines, orders of
-letters, pictures without text.
+"""Write the suite of the mini cascade: held-out words, alone and in lines, orders of letters, empty texts.
 
 python recipes/mini/suite.py recipes/mini/words.jsonl
 """

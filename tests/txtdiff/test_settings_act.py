@@ -31,7 +31,8 @@ from txtdiff.data.low_res import make_low_res
 from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.model.unet import UNet, build_network
 from txtdiff.settings import Settings
-from txtdiff.training.step import make_inputs, picture_losses
+from txtdiff.training.inputs import make_inputs
+from txtdiff.training.step import picture_losses
 from txtdiff.training.trainer import train
 
 BASE = [

@@ -102,8 +102,10 @@ class RunSettings(Settings):
     sharding: Literal["none", "full"] = "none"
     """Of several processes: "none", each holds the whole network; "full", each holds a part of weights,
     gradients, optimiser state and averages (FSDP2), to train what fits no single GPU."""
-    compile: Literal["off", "model", "blocks"] = "off"
-    """torch.compile of nothing, the whole network, or each repeated block (compiles faster)."""
+    compile: Literal["off", "model", "blocks", "graph"] = "off"
+    """torch.compile of nothing, the whole network, or each repeated block (compiles faster). "graph": on a
+    GPU, forward and backward pass are recorded once and replayed: for small networks, at once and without a
+    compiler; one process, no dropout, no microbatches, not in fp16."""
     log_every_images: Annotated[Images, Field(ge=1)] = 1000
     """Images between lines of metrics.jsonl."""
     save_every_images: Annotated[Images, Field(ge=1)] = 100_000

@@ -4,48 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from txtdiff.config import RunConfig
-from txtdiff.data.batch import Batch, to_network_range
-from txtdiff.data.low_res import make_low_res
-from txtdiff.data.order import noise_at, seed_at, uniform_at
+from txtdiff.data.batch import Batch
+from txtdiff.data.order import seed_at
 from txtdiff.diffusion.config import DiffusionConfig
-from txtdiff.diffusion.losses import LossTerms, add_noise, timesteps_at, training_losses
+from txtdiff.diffusion.losses import LossTerms, training_losses
 from txtdiff.diffusion.naming import losses_with_names
-from txtdiff.diffusion.schedule import make_schedule
 from txtdiff.training.averaging import update_averages
 from txtdiff.training.distributed import Ranks
+from txtdiff.training.graph import Recorder
+from txtdiff.training.inputs import Inputs, make_inputs
 from txtdiff.training.metrics import Overflow, add_grad_norm, add_losses
 from txtdiff.training.optimizer import rate_factor, set_rates
 from txtdiff.training.sharding import average_whole_gradients, clip_sharded, is_sharded, sync_gradients
 from txtdiff.training.state import TrainingState
 
-__all__ = ["Inputs", "autocast", "make_inputs", "picture_losses", "train_step"]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What one forward pass takes, all on the training device."""
-
-    x0: Tensor
-    """(B, C, H, W) in [-1, 1]."""
-    t: Tensor
-    """(B,) int64 timesteps."""
-    noise: Tensor
-    """(B, C, H, W)."""
-    cond: dict[str, Tensor]
-    """Conditioning, as keyword arguments of the network."""
-    characters: Tensor | None = None
-    """(B, M, M) int64: which character stands where, for a network that learns to name them."""
+__all__ = ["autocast", "picture_losses", "train_step"]
 
 
 def train_step(
-    state: TrainingState, batch: Batch, forward: Callable[..., Tensor], ranks: Ranks, device: torch.device
+    state: TrainingState,
+    batch: Batch,
+    forward: Callable[..., Tensor],
+    ranks: Ranks,
+    device: torch.device,
+    recorder: Recorder | None = None,
 ) -> None:
     """Train on one rank's share of a batch.
 
@@ -53,30 +41,41 @@ def train_step(
         state: changed in place; `state.images` counts the pictures of all ranks.
         batch: this rank's pictures.
         forward: the network, perhaps compiled or wrapped for several ranks.
+        recorder: replays the pass through the network, once it was recorded.
     """
     config = state.config
     set_rates(state.optimizer, rate_factor(state.images, config.data.batch_size, config.optim))
     parts = list(_split(batch, config.optim.microbatch))
     for i, part in enumerate(parts):
         with _without_sync(forward, last=i == len(parts) - 1):
-            _backward(state, part, len(batch), forward, device)
+            _backward(state, part, len(batch), forward, device, recorder)
     _update_weights(state)
     state.images += len(batch) * ranks.n
     state.failures.update(cause for _, cause in batch.failures)
 
 
 def _backward(
-    state: TrainingState, part: Batch, n_local: int, forward: Callable[..., Tensor], device: torch.device
+    state: TrainingState,
+    part: Batch,
+    n_local: int,
+    forward: Callable[..., Tensor],
+    device: torch.device,
+    recorder: Recorder | None,
 ) -> None:
     config = state.config
+
+    def one_pass(inputs: Inputs) -> LossTerms:
+        with autocast(config, device):
+            terms = picture_losses(forward, inputs, config.diffusion)
+        # The mean over the batch, whatever the number of parts; ranks are averaged by their wrapper.
+        loss: Tensor = state.scaler.scale(terms.loss.sum() / n_local)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks it
+        return LossTerms(*(None if term is None else term.detach() for term in terms))  # type: ignore[arg-type]
+
     inputs = make_inputs(part, config, device)
     # Dropout is the only other chance in a step; it too must not depend on what was drawn before.
     torch.manual_seed(seed_at(config.run.seed, "network", part.positions[0]))
-    with autocast(config, device):
-        terms = picture_losses(forward, inputs, config.diffusion)
-    # The mean over the batch, whatever the number of parts; ranks are averaged by their wrapper.
-    loss: Tensor = state.scaler.scale(terms.loss.sum() / n_local)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks it
+    terms = one_pass(inputs) if recorder is None else recorder(inputs, one_pass)
     add_losses(state.totals, terms, inputs.t, config.diffusion.n_steps, _overflow(state))
 
 
@@ -111,54 +110,6 @@ def _update_weights(state: TrainingState) -> None:
 
 def _overflow(state: TrainingState) -> Overflow:
     return "left_out" if state.scaler.is_enabled() else "counted"
-
-
-def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs:
-    """Noise, timesteps and the small picture for a batch, each a function of seed and position.
-
-    Nothing here waits for a GPU: whatever goes there is copied without blocking.
-    """
-    seed, positions = config.run.seed, batch.positions
-    x0 = to_network_range(batch.pictures.to(device, non_blocking=True))
-    time = uniform_at(seed, "time", positions) if batch.time is None else batch.time
-    t = timesteps_at(time, config.diffusion).to(device, non_blocking=True)
-    noise = noise_at(seed, "noise", positions, x0.shape[1:]) if batch.noise is None else batch.noise
-    noise = noise.to(device, non_blocking=True)
-    cond = batch.conditioning(device)
-    if "txt" in cond and config.model.text is not None and device.type == "cuda":
-        cond["txt"] = _padded(cond["txt"], config.model.text.max_length)
-        if config.run.compile != "off":  # the length changes from batch to batch: compile for any at once
-            torch._dynamo.maybe_mark_dynamic(cond["txt"], 1)
-    characters = None if batch.characters is None else batch.characters.to(device, non_blocking=True)
-    if config.model.upsampler is not None:
-        cond |= _low_res(x0, config, positions)
-    return Inputs(x0, t, noise, cond, characters)
-
-
-def _padded(txt: Tensor, max_length: int) -> Tensor:
-    """Token ids (B, L) with L a multiple of 16, or max_length.
-
-    Attention on a GPU wants masks of such lengths, and what is compiled would be compiled again for others.
-    """
-    length = min(-(-txt.shape[1] // 16) * 16, max_length)
-    return nn.functional.pad(txt, (0, length - txt.shape[1]))
-
-
-def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, Tensor]:
-    """The small picture, and how much noise was put on it if the network is told (fork_spec 7.5)."""
-    upsampler, conditioning = config.model.upsampler, config.diffusion.low_res_noise
-    assert upsampler is not None
-    seed = config.run.seed
-    small = make_low_res(x0, upsampler.small_size_px, config.data.low_res, seed=seed, positions=positions)
-    if upsampler.low_res_channels < small.shape[1]:
-        small = small.mean(1, keepdim=True)
-    if conditioning is None:
-        return {"low_res": small}
-    levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long()
-    levels = levels.to(x0.device, non_blocking=True)
-    noise = noise_at(seed, "low_res_noise", positions, small.shape[1:]).to(x0.device, non_blocking=True)
-    schedule = make_schedule(conditioning.noise_schedule, conditioning.n_steps)
-    return {"low_res": add_noise(small, noise, levels, schedule), "cond_timesteps": levels}
 
 
 def _split(batch: Batch, microbatch: int | None) -> Iterator[Batch]:

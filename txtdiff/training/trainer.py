@@ -25,6 +25,7 @@ from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.data.source import Rows
 from txtdiff.training.checkpoint import sweep
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
+from txtdiff.training.graph import Recorder
 from txtdiff.training.sharding import is_sharded
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.state import CONFIG, TrainingState
@@ -101,13 +102,13 @@ def _loop(
 ) -> bool:
     """Step until the end; True when stopped before it."""
     end, size, ranks = state.config.run.images, state.config.data.batch_size, watch.ranks
-    forward = _forward(state, ranks, device)
+    forward, recorder = _forward(state, ranks, device), _recorder(state, device)
     state.network.train()
     with progress("training", end - state.images if ranks.leads else None) as advance:
         for batch in _batches(state, rows, ranks, device):
             if state.images == 0 and state.config.run.save_first_batch == "yes":
                 watch.dump(batch)
-            train_step(state, batch, forward, ranks, device)
+            train_step(state, batch, forward, ranks, device, recorder)
             stopped = watch.agree(should_stop())
             watch.after_step(last=stopped or state.images >= end)
             advance(size, watch.note)
@@ -146,6 +147,12 @@ def _forward(state: TrainingState, ranks: Ranks, device: torch.device) -> Callab
     return network
 
 
+def _recorder(state: TrainingState, device: torch.device) -> Recorder | None:
+    if state.config.run.compile != "graph" or device.type != "cuda":
+        return None
+    return Recorder([weight for weight in state.network.parameters() if weight.requires_grad])
+
+
 def compile_blocks(network: nn.Module) -> None:
     """Compile each repeated block, in place, when it is first called."""
     blocks = [m for m in network.modules() if type(m).__name__ in ("ResBlock", "SelfAttention", "TextLayer")]
@@ -182,6 +189,8 @@ def _check_ranks(config: RunConfig, ranks: Ranks) -> None:
             f"data.batch_size = {config.data.batch_size} cannot be shared evenly by {ranks.n} processes",
             f"Use a multiple of {ranks.n}.",
         )
+    if ranks.n > 1 and config.run.compile == "graph":
+        raise InputError('run.compile = "graph" is for one process', 'Use "blocks" or "off" for several.')
 
 
 @contextmanager
