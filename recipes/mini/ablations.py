@@ -38,7 +38,6 @@ from txtdiff.training.trainer import train as train_run
 HERE = Path(__file__).parent
 WORDS = HERE / "words.jsonl"
 PROMPTS, STORE = "prompts.jsonl", "ablations.duckdb"
-BASE = "txtdiff/pretrained/mini/base"
 STRATA = ("word-3-4", "letters-3-4")
 GUIDED = SamplerSettings(sampler="ddim", n_steps=20, guidance_txt=4.0, guidance_capt=1.5)
 ENLARGED = SamplerSettings(sampler="ddim", n_steps=5)
@@ -111,18 +110,18 @@ class Job:
         for checkpoint in checkpoints if arm.every_checkpoint else checkpoints[-1:]:
             folder = self.out / str(checkpoint_images(checkpoint))
             if not (folder / PROMPTS).exists():
-                draw(arm, checkpoint, folder, words()[: self.n_words])
+                # All upsamplers enlarge the pictures of one and the same base.
+                small = [self.out.parent / "control-0" / "run"] if arm.stage == "upsampler" else []
+                draw([*small, checkpoint], folder, words()[: self.n_words])
         return self.out.name
 
 
-def draw(arm: Arm, checkpoint: Path, folder: Path, texts: Sequence[Mapping[str, str]]) -> None:
+def draw(stages: Sequence[Path], folder: Path, texts: Sequence[Mapping[str, str]]) -> None:
     """Write a picture of each word, and last the file that says which is which."""
     device = pick_device("auto")
     asked = [Prompt(txt=row["txt"], capt=row["capt"], seed=i) for i, row in enumerate(texts)]
-    paths, settings = [checkpoint], [GUIDED]
-    if arm.stage == "upsampler":  # all enlarge the pictures of one and the same base
-        paths, settings = [Path(BASE), checkpoint], [GUIDED, ENLARGED]
-    cascade = load_cascade(paths, device=device)
+    settings = [GUIDED, ENLARGED][: len(stages)]
+    cascade = load_cascade(stages, device=device)
     folder.mkdir(exist_ok=True)
     batches = sample_pictures(cascade, asked, settings, batch_size=200 if device == "cuda" else 8)
     pictures = (picture for batch in batches for picture in batch.pictures)
@@ -165,8 +164,9 @@ def train(
         if not only or name in only
     ]
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        for name in pool.map(Job.run, todo):
-            typer.echo(f"{name} done")
+        for stage in ("base", "upsampler"):  # upsamplers draw from a base that is trained
+            for name in pool.map(Job.run, [job for job in todo if ARMS[job.arm].stage == stage]):
+                typer.echo(f"{name} done")
 
 
 @app.command()

@@ -8,7 +8,7 @@ model card.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,15 @@ def recommended(base: Path) -> dict[str, dict[str, Any]]:
 
 
 def unfamiliar_texts(base: Path, texts: Iterable[str]) -> list[str]:
-    """Those of the texts that a bundled cascade never learnt to write, by characters or length."""
+    """Those of the texts that a bundled cascade never learnt to write, by characters, length or lines."""
     known = _sampling(base).get("texts")
-    if known is None:
-        return []
-    return [text for text in texts if len(text) > known["longest"] or set(text) - set(known["characters"])]
+    return [] if known is None else [text for text in texts if not _is_familiar(text, known)]
+
+
+def _is_familiar(text: str, known: Mapping[str, Any]) -> bool:
+    lines = text.split("\n")
+    fits = len(lines) <= known["lines"] and max(map(len, lines)) <= known["longest_line"]
+    return fits and set("".join(lines)) <= set(known["characters"])
 
 
 def _sampling(base: Path) -> dict[str, dict[str, Any]]:
