@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from datatools.ocr import TextLine
 
 __all__ = ["TranscriptSettings", "keep_lines", "reading_order", "safebox", "transcription"]
@@ -128,13 +130,12 @@ def _apart(a: float, b: float) -> float:
 def _common_angle(lines: Sequence[TextLine]) -> float:
     """The mean angle of the largest set of lines that agree, by length: an outlier does not turn a page."""
 
-    def votes(angle: float) -> list[tuple[float, float]]:
-        near = [line for line in lines if _apart(_angle(line), angle) <= _SAME_ANGLE]
-        return [(math.dist(line.polygon[0], line.polygon[1]) + 1e-6, _angle(line)) for line in near]
-
-    best = max((votes(_angle(line)) for line in lines), key=lambda found: sum(length for length, _ in found))
-    sine = sum(length * math.sin(angle) for length, angle in best)
-    return math.atan2(sine, sum(length * math.cos(angle) for length, angle in best))
+    angles = np.array([_angle(line) for line in lines])
+    lengths = np.array([math.dist(line.polygon[0], line.polygon[1]) + 1e-6 for line in lines])
+    agree = (np.abs((angles - angle + np.pi) % (2 * np.pi) - np.pi) <= _SAME_ANGLE for angle in angles)
+    best = max(agree, key=lambda near: float(lengths[near].sum()))
+    sine, cosine = (float(lengths[best] @ turn(angles[best])) for turn in (np.sin, np.cos))
+    return math.atan2(sine, cosine)
 
 
 def _upright(line: TextLine, angle: float) -> _Box:
@@ -163,20 +164,20 @@ def _column_cut(boxes: list[_Box]) -> tuple[list[_Box], list[_Box]] | None:
     if len(boxes) < 4:  # two rows on each side, or there are no columns
         return None
     by_left = sorted(boxes, key=lambda box: box.left)
-    height = sorted(box.height for box in boxes)[len(boxes) // 2]
+    least = _COLUMN_GAP * sorted(box.height for box in boxes)[len(boxes) // 2]
     reach = by_left[0].right
     for i, box in enumerate(by_left[1:], start=1):
-        left, right = by_left[:i], by_left[i:]
-        needed = max(_COLUMN_GAP * height, _row_gap(left), _row_gap(right))
-        if box.left - reach >= needed and len(_rows(left)) > 1 and len(_rows(right)) > 1:
-            return left, right
+        gap = box.left - reach
+        if gap >= least:  # asked first: rows cost more, and most boxes of a page begin no column
+            left, right = _rows(by_left[:i]), _rows(by_left[i:])
+            if min(len(left), len(right)) > 1 and gap >= max(_row_gap(left), _row_gap(right)):
+                return by_left[:i], by_left[i:]
         reach = max(reach, box.right)
     return None
 
 
-def _row_gap(boxes: list[_Box]) -> float:
+def _row_gap(rows: Sequence[Sequence[_Box]]) -> float:
     """The widest space between neighbouring rows."""
-    rows = _rows(boxes)
     tops = [min(box.top for box in row) for row in rows]
     bottoms = [max(box.bottom for box in row) for row in rows]
     return max((top - bottom for top, bottom in zip(tops[1:], bottoms, strict=False)), default=0.0)
@@ -184,12 +185,16 @@ def _row_gap(boxes: list[_Box]) -> float:
 
 def _rows(boxes: list[_Box]) -> list[list[_Box]]:
     rows: list[list[_Box]] = []
+    bottoms: list[float] = []  # the lowest of each row: a box wholly below it is not in that row
     for box in sorted(boxes, key=lambda box: (box.top + box.bottom, box.left)):
-        home = next((row for row in reversed(rows) if any(_beside(box, other) for other in row)), None)
+        near = (i for i in reversed(range(len(rows))) if bottoms[i] > box.top)
+        home = next((i for i in near if any(_beside(box, other) for other in rows[i])), None)
         if home is None:
             rows.append([box])
+            bottoms.append(box.bottom)
         else:
-            home.append(box)
+            rows[home].append(box)
+            bottoms[home] = max(bottoms[home], box.bottom)
     return [sorted(row, key=lambda box: box.left) for row in rows]
 
 
