@@ -66,8 +66,14 @@ def _read(path: Path) -> Sidecar:
         raise InputError(f"{path} has no columns key and caption", f"It has {', '.join(table.column_names)}.")
     values: dict[str, Any] = {}
     for key, value in zip(table["key"].to_pylist(), table[column].to_pylist(), strict=True):
-        check_key(key)
-        values.setdefault(key, []).extend(_as_list(value))
+        captions = _as_list(value)
+        if not isinstance(key, str) or not all(isinstance(caption, str) for caption in captions):
+            raise InputError(f"{path}: key {key!r} with {column} {value!r} is no text", "Write both as text.")
+        try:
+            check_key(key)
+        except InputError as error:
+            raise InputError(f"{path}: {error.what}", error.remedy) from error
+        values.setdefault(key, []).extend(captions)
     return Sidecar("jsonl", values)
 
 
@@ -98,4 +104,4 @@ def import_captions(catalog: Catalog, files: Mapping[str | Path, Sidecar]) -> li
 def _as_list(value: Any) -> list[str]:
     if value is None:
         return []
-    return [value] if isinstance(value, str) else [caption for caption in value if caption is not None]
+    return [caption for caption in value if caption is not None] if isinstance(value, list) else [value]

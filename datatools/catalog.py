@@ -161,6 +161,8 @@ def open_catalog(path: str | Path, mode: Literal["read", "write"] = "read") -> C
             an earlier version in a folder that cannot be written.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a catalog", "Name a file in it, as catalog.duckdb.")
     if mode == "write" and not path.exists():
         _create(path)
     if not path.is_file():
@@ -218,8 +220,8 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         db = duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
-        if "lock" in str(error).lower():
-            raise InputError(f"{path} is being written by another process", "Wait for it to end.") from error
+        if "conflicting lock" in str(error).lower():
+            raise InputError(f"{path} is in use by another process", "Wait for it to end.") from error
         raise InputError(
             f"{path} cannot be opened as a catalog: {error}", "Is it the file that build-catalog wrote?"
         ) from error

@@ -149,7 +149,9 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError as error:
         raise Rejection("unknown_format", f"begins with {data[:8].hex(' ')}") from error
     except Image.DecompressionBombError as error:
-        raise Rejection("too_many_pixels", str(error)) from error
+        raise Rejection(
+            "too_many_pixels", f"more than {MAX_PIXELS}, limit {limits.max_pixels} pixels"
+        ) from error
     except MemoryError as error:
         raise Rejection("out_of_memory", "while reading the header") from error
     except Exception as error:

@@ -164,9 +164,13 @@ class Recorder:
         self.catalog.append("spoken", self.catalog.table("spoken", rows))
 
     def derive(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """The rows of `store.spoken` that follow from readings and .txt files of `keys`."""
-        table = _keys(keys)
-        with self.catalog.given("given_speaking", table):
+        """The rows of `store.spoken` that follow from readings and .txt files; failed pictures have none."""
+        usable = self.catalog.arrow(
+            """SELECT key FROM store.pictures
+            WHERE status = 'ok' AND key IN (SELECT unnest($keys::VARCHAR[]))""",
+            {"keys": list(keys)},
+        )
+        with self.catalog.given("given_speaking", usable):
             readings = self.catalog.arrow(
                 """SELECT key, engine, lines FROM store.readings JOIN store.readers USING (reader)
                 WHERE key IN (SELECT key FROM given_speaking)"""
@@ -179,7 +183,7 @@ class Recorder:
         lines: dict[str, dict[str, list[TextLine]]] = defaultdict(dict)
         for row in readings:
             lines[row["key"]][row["engine"]] = lines_from(row["lines"])
-        spoken = (speak(key, given.get(key), lines[key], self.rule) for key in keys)
+        spoken = (speak(key, given.get(key), lines[key], self.rule) for key in usable["key"].to_pylist())
         return [row for row in spoken if row]
 
     def _outcome_row(self, outcome: Outcome) -> dict[str, Any]:

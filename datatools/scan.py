@@ -83,7 +83,7 @@ def scan(source: str | Path) -> Listing:
 def _fill(listing: Listing, files: Iterable[FoundFile]) -> None:
     taken: set[str] = set()
     for file in files:
-        if is_stored_copy(file.relative):
+        if is_stored_copy(file.relative) or _is_hidden(file.relative):
             continue
         name = file.relative.rsplit("/", 1)[-1]
         extension = name.rpartition(".")[2].lower() if "." in name else ""
@@ -95,6 +95,13 @@ def _fill(listing: Listing, files: Iterable[FoundFile]) -> None:
             _add_text(listing.captions, file)
         elif file.relative == "captions.jsonl":
             listing.caption_lists.append(file.uri)
+
+
+def _is_hidden(relative: str) -> bool:
+    """Whether a folder on the way, or the file, has a name that begins with a dot; `..` is no name."""
+    return "/." in f"/{relative}" and any(
+        part.startswith(".") and part not in (".", "..") for part in relative.split("/")
+    )
 
 
 def _add_picture(listing: Listing, taken: set[str], file: FoundFile) -> None:
@@ -122,5 +129,9 @@ def _escaped(relative: str, taken: Collection[str]) -> str:
 
 
 def _add_text(texts: dict[str, ImageRef], file: FoundFile) -> None:
-    key = unicodedata.normalize("NFC", file.relative)
+    name, _, extension = file.relative.rpartition(".")
+    # A.TXT belongs to A.JPG as a.txt does to a.jpg; where both cases stand, the usual one counts.
+    key = unicodedata.normalize("NFC", f"{name}.{extension.lower()}")
+    if extension.islower():
+        texts.pop(key, None)
     texts.setdefault(key, ImageRef(key, file.uri, file.size_bytes, file.mtime_ns))

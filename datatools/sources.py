@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import glob
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +66,7 @@ def open_source(source: str) -> Source:
         if path.is_dir():
             os.scandir(path).close()
             root = path.resolve()
-            return Source(str(root), True, _walk(str(root), ""))
+            return Source(str(root), True, _walk(str(root)))
         if path.suffix == ".tar":
             return Source(str(path.resolve()), False, _shards([str(path.resolve())]))
         if path.suffix in _LISTS:
@@ -84,7 +87,7 @@ def fetch(uri: str, max_bytes: int | None = None) -> bytes:
     """
     limit = -1 if max_bytes is None else max_bytes
     if not is_remote(uri):
-        with Path(uri).open("rb") as file:
+        with os.fdopen(_open_regular(uri), "rb") as file:
             return file.read(limit)
     if uri.startswith("tar://") and "::" in uri:
         return _fetch_member(uri, max_bytes)
@@ -92,29 +95,49 @@ def fetch(uri: str, max_bytes: int | None = None) -> bytes:
         return bytes(remote.read(limit))
 
 
-def _walk(folder: str, prefix: str) -> Iterator[FoundFile]:
-    """Files below `folder`, each folder's entries in order of their names."""
+def _open_regular(path: str) -> int:
+    """A handle of a file, but never of a named pipe or the like: opening one waits for who writes into it."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "Not a regular file", path)
+
+
+def _walk(root: str) -> Iterator[FoundFile]:
+    """Files below `root`, each folder's entries in order of their names. What goes meanwhile is not there."""
+    folders = [("", root)]  # no recursion: folders may lie deeper than Python's stack
+    while folders:
+        prefix, folder = folders.pop()
+        inner = []
+        for entry in _entries(folder):
+            if entry.is_dir(follow_symlinks=False):
+                inner.append((f"{prefix}{entry.name}/", entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):
+                    facts = entry.stat(follow_symlinks=False)
+                    yield FoundFile(prefix + entry.name, entry.path, facts.st_size, facts.st_mtime_ns)
+        folders += reversed(inner)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except PermissionError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}", "Check its permissions.") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        elif entry.is_file(follow_symlinks=False):
-            stat = entry.stat(follow_symlinks=False)
-            yield FoundFile(prefix + entry.name, entry.path, stat.st_size, stat.st_mtime_ns)
+            return sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read: {error.strerror}", "Check its permissions, or leave it out by a glob."
+        ) from error
 
 
 def _local(path: Path, root: Path) -> Iterator[FoundFile]:
     """The file and, if it has them, its .txt and .caption."""
     for each in (path, path.with_suffix(".txt"), path.with_suffix(".caption")):
         if each.is_file() and not each.is_symlink():
-            stat = each.stat()
-            yield FoundFile(each.relative_to(root).as_posix(), str(each), stat.st_size, stat.st_mtime_ns)
+            facts = each.stat()
+            yield FoundFile(each.relative_to(root).as_posix(), str(each), facts.st_size, facts.st_mtime_ns)
 
 
 def _glob(pattern: str) -> Source:
@@ -122,7 +145,7 @@ def _glob(pattern: str) -> Source:
     parts = Path(pattern).absolute().parts
     n_fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:n_fixed])
-    paths = sorted(root.glob("/".join(parts[n_fixed:])))
+    paths = sorted(path for path in root.glob("/".join(parts[n_fixed:])) if not _by_link(path.parent, root))
     if not paths:
         raise InputError(f"nothing matches {pattern}", "Quote the pattern and check the path.")
     if all(path.suffix == ".tar" for path in paths):
@@ -131,11 +154,18 @@ def _glob(pattern: str) -> Source:
     return Source(str(Path(pattern).absolute()), False, dict.fromkeys(found))
 
 
+def _by_link(folder: Path, root: Path) -> bool:
+    """Whether a symbolic link leads to `folder` below `root`; `*/` follows them."""
+    return any(
+        step.is_symlink() for step in (folder, *folder.parents) if step != root and root in step.parents
+    )
+
+
 def _listed(path: Path) -> Iterator[FoundFile]:
     """Paths of a list, one a line; blank lines and lines that begin with # are skipped."""
     root = path.parent
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read as a list of paths: {error}", "Write it as UTF-8."
@@ -206,7 +236,9 @@ def _shards(urls: list[str]) -> Iterator[FoundFile]:
         for name, (_, size) in _members(url).items():
             if "::" in name:  # it parts the links of an fsspec chain
                 raise InputError(f"{url}: the member name {name!r} holds '::'", "Rename it.")
-            yield FoundFile(f"{shard}/{name}", f"tar://{name}::{url}", size, _changed_ns(info))
+            # As `tar cf x.tar .` names them.
+            key = f"{shard}/{name.removeprefix('./')}"
+            yield FoundFile(key, f"tar://{name}::{url}", size, _changed_ns(info))
 
 
 def _info(url: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def parse_txt(data: bytes) -> str:
         ValueError: not UTF-8, NUL in it, or more than a mebibyte.
     """
     if len(data) > MAX_BYTES:
-        raise ValueError(f"{len(data)} bytes, limit {MAX_BYTES}")
+        raise ValueError(f"more than the limit of {MAX_BYTES} bytes")
     text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
         raise ValueError("it holds NUL bytes")

@@ -70,7 +70,7 @@ def damaged(path: Path, how: str) -> Path:
     [
         ("missing", "there is no catalog"),
         ("text", "cannot be opened as a catalog"),
-        ("folder", "there is no catalog"),
+        ("folder", "is a folder, not a catalog"),
         ("other version", "has schema version 99"),
         ("not ours", "is a DuckDB file, but not a catalog"),
     ],
@@ -87,7 +87,7 @@ def test_a_second_writer_is_told_to_wait(path: Path) -> None:
     with open_catalog(path, "write"):
         program = f"from datatools.catalog import open_catalog; open_catalog({str(path)!r}, 'write')"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "is being written by another process" in done.stderr
+    assert "is in use by another process" in done.stderr
 
 
 REFUSED = {

@@ -84,3 +84,36 @@ def test_a_list_may_say_a_path_twice_and_by_way_of_links(tmp_path: Path) -> None
         paths.write_text(f"a.png\n{outside}\n")
         with pytest.raises(InputError, match="line 2"):
             scan(paths)
+
+
+def test_folders_may_lie_deeper_than_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1100):
+        Path("a").mkdir()
+        os.chdir("a")
+    Path("x.png").touch()
+    assert [image.key for image in scan(tmp_path).images] == ["a/" * 1100 + "x.png"]
+    for _ in range(1100):  # for those who clean up, and recurse
+        Path("x.png").unlink(missing_ok=True)
+        os.chdir("..")
+        Path("a").rmdir()
+
+
+def test_a_txt_may_be_written_in_capitals_as_its_picture_is(tmp_path: Path) -> None:
+    touch(tmp_path, "A.JPG", "A.TXT", "b.png", "b.TXT", "b.txt")
+    texts = scan(tmp_path).texts
+    assert {key: text.uri for key, text in texts.items()} == {
+        "A.txt": str(tmp_path / "A.TXT"),
+        "b.txt": str(tmp_path / "b.txt"),
+    }
+
+
+def test_globs_and_shards_leave_out_what_folders_leave_out(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/sub/b.png", "in/.hidden/c.png", "in/.d.png")
+    (tmp_path / "in/link").symlink_to("sub")
+    keys = ["a.png", "sub/b.png"]
+    assert [image.key for image in scan(f"{tmp_path}/in/**/*.png").images] == keys
+    assert [image.key for image in scan(f"{tmp_path}/in/*/*.png").images] == ["sub/b.png"]
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(tmp_path / "in", ".")  # as `tar cf s.tar .` does
+    assert [image.key for image in scan(tmp_path / "s.tar").images] == [f"s/{key}" for key in keys]

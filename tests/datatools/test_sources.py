@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import subprocess
 import sys
@@ -43,10 +44,12 @@ def test_a_glob_keys_pictures_below_its_fixed_part(folder: Path, tmp_path: Path)
 
 
 def test_a_list_names_pictures_and_misses_none_silently(folder: Path, tmp_path: Path) -> None:
-    (folder / "some.lst").write_text(f"# mine\na.png\n\n{folder}/sub/b.png\ngone.png\n")
+    os.mkfifo(folder / "pipe.png")  # to open it would wait for a writer
+    names = f"\ufeffa.png\n# mine\n\n{folder}/sub/b.png\ngone.png\npipe.png\n"
+    (folder / "some.lst").write_text(names, encoding="utf-8")
     report = build(folder / "some.lst", tmp_path / "c.duckdb")
     assert texts(tmp_path / "c.duckdb") == {"a.png": "one", "sub/b.png": "given"}
-    assert report.failures == {"missing": 1}
+    assert report.failures == {"missing": 1, "unreadable": 1}
     (folder / "some.lst").write_text("../outside.png\n")
     with pytest.raises(InputError, match="line 1"):
         scan(folder / "some.lst")

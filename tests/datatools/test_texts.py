@@ -38,6 +38,17 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_text_beside_a_broken_picture_is_no_transcription(source: Path, tmp_path: Path) -> None:
+    catalog = tmp_path / "c.duckdb"
+    (source / "a.png").write_bytes(b"")
+    (source / "a.txt").write_text("mine")
+    assert build(source, catalog).n_given == 0
+    assert sorted(texts(catalog)) == ["b.png", "c.png"]
+    draw(source / "a.png", "read")
+    build(source, catalog)
+    assert texts(catalog)["a.png"] == "mine"
+
+
 def test_a_given_text_speaks_and_is_never_written_over(source: Path, tmp_path: Path) -> None:
     catalog = tmp_path / "c.duckdb"
     (source / "a.txt").write_text("Mine\nalone\n")
