@@ -47,13 +47,13 @@ class BuildReport:
     n_removed: int = 0
     """Rows whose file is gone."""
     reading_share: float | None = None
-    """The part of the workers' time that was spent inside readers, 0 to 1; None when nothing was read."""
+    """The part of the workers' time that was spent inside readers, 0 to 1; None when no reader was asked."""
     failures: dict[str, int] = field(default_factory=dict)
     """Failures that stand in the catalog, by cause, those of earlier builds included."""
     n_given: int = 0
     """Pictures whose own .txt speaks."""
     px_scales: dict[str, int] = field(default_factory=dict)
-    """Px scales that stand in the catalog, by source: given, shrunk, estimated."""
+    """Px scales that stand in the catalog, by source: given, shrunk, estimated (0 too, if asked for)."""
     txt: TxtReport | None = None
     captions: list[CaptionReport] = field(default_factory=list)
     """Of lists."""
@@ -228,7 +228,7 @@ def _read(
                     committed_at = time.monotonic()
         finally:
             _commit(recorder, batch, report)
-            if report.n_read:
+            if runner.usage.read_s:
                 report.reading_share = runner.usage.reading_share
 
 
@@ -277,7 +277,8 @@ def _finish(
     report.failures = Counter({row["cause"]: row["n"] for row in rows})
     report.n_given = int(catalog.value("SELECT count(*) FROM store.spoken WHERE source = 'given'"))
     scales = catalog.arrow("SELECT source, count(*) AS n FROM px_scales GROUP BY source ORDER BY source")
-    report.px_scales = {row["source"]: row["n"] for row in scales.to_pylist()}
+    asked = {"estimated": 0} if settings.estimate_px_scale else {}
+    report.px_scales = asked | {row["source"]: row["n"] for row in scales.to_pylist()}
 
 
 def _end(catalog: Catalog, build: int, outcome: str, report: BuildReport) -> None:

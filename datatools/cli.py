@@ -13,7 +13,7 @@ from datatools.build import build_catalog
 from datatools.catalog import open_catalog, query_catalog
 from datatools.check import check_catalog
 from datatools.config import BuildSettings, Speaker
-from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
+from datatools.console import EXIT_SOME_FAILED, count_option, plain, print_causes, run_app, say
 from datatools.decode import CAUSES, MAX_PIXELS, Limits
 from datatools.export import ExportFormat, export_catalog
 from datatools.flags import OptionalValues, count_within, flags
@@ -195,7 +195,7 @@ def synth_command(
 ) -> None:
     """Make pictures whose text, boxes and captions are known exactly."""
     n_made = make_pictures(out, flags.options())
-    messages.print(f"{n_made} pictures, captions.jsonl and truth.jsonl are in {out}", markup=False)
+    say(f"{n_made} pictures, captions.jsonl and truth.jsonl are in {out}")
 
 
 @app.command("stats")
@@ -286,7 +286,7 @@ def export_command(
     count_within("--shard", shard)
     with open_catalog(catalog) as opened:
         report = export_catalog(opened, out, form, drop_duplicates=drop_duplicates, shard_pictures=shard)
-    messages.print(f"{report.n_written} pictures are in {out}", markup=False)
+    say(f"{report.n_written} pictures are in {out}")
     if report.failures:
         print_causes("Pictures that were left out", report.failures)
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -304,7 +304,7 @@ def pack_command(
     """Shrink all pictures once, with a catalog of their own to train from."""
     with open_catalog(catalog) as opened:
         report = pack_catalog(opened, out, short_edge, drop_duplicates=drop_duplicates)
-    messages.print(f"{report.n_written} pictures and catalog.duckdb are in {out}", markup=False)
+    say(f"{report.n_written} pictures and catalog.duckdb are in {out}")
     if report.failures:
         print_causes("Pictures that were left out", report.failures)
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -326,7 +326,7 @@ def check_command(
     if counts:
         print_causes("What does not hold", counts)
         raise typer.Exit(EXIT_SOME_FAILED)
-    messages.print(f"{catalog}: everything holds", markup=False)
+    say(f"{catalog}: everything holds")
 
 
 @app.command("gallery")
@@ -345,7 +345,7 @@ def gallery_command(
     with open_catalog(catalog) as opened:
         report = write_gallery(opened, page, limit=limit, thumbnail_px=thumbnail)
     shown = f"{report.n_pictures} of {report.n_usable} pictures, {report.n_failures} failures"
-    messages.print(f"{page}: {shown}", markup=False)
+    say(f"{page}: {shown}")
 
 
 def main() -> None:

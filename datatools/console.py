@@ -41,6 +41,7 @@ __all__ = [
     "print_causes",
     "progress",
     "run_app",
+    "say",
 ]
 
 EXIT_SOME_FAILED = 1
@@ -62,7 +63,12 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.3g}/s", style="cyan")
+        return Text("" if speed is None else _rate(speed), style="cyan")
+
+
+def _rate(per_s: float) -> str:
+    """Three places, and never 4.66e+04."""
+    return f"{per_s:,.0f}/s" if per_s >= 100 else f"{per_s:.3g}/s"
 
 
 @contextmanager
@@ -92,9 +98,15 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def say(text: str) -> None:
+    """A message, on stderr, whatever a stranger's names in it hold; a path in it is not broken into lines."""
+    messages.print(plain(text), markup=False, soft_wrap=True)
+
+
 def print_causes(title: str, counts: Mapping[str, int]) -> None:
     """A table of causes and how often each occurred, on stderr, most frequent first."""
-    table = Table(title=escape(plain(title)), title_justify="left")
+    say(title)  # as a title of the table it would be broken to the width of its columns
+    table = Table()
     table.add_column("cause")
     table.add_column("items", justify="right")
     for cause, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -141,7 +153,7 @@ def run_app(app: typer.Typer) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _interrupted()
     except TyperException as error:
-        _complain(error.format_message(), f"'{command} --help' lists what it takes.")
+        _complain(error.format_message(), f"'{_asked(error) or command} --help' lists what it takes.")
         sys.exit(EXIT_USAGE)
     except BrokenPipeError:
         # Whoever read our output has gone; what it wanted it has.
@@ -155,6 +167,12 @@ def run_app(app: typer.Typer) -> None:
     if status == EXIT_INTERRUPTED:
         _interrupted()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _asked(error: TyperException) -> str | None:
+    """The command and subcommand whose options were mistaken."""
+    context = getattr(error, "ctx", None)
+    return None if context is None else str(context.command_path)
 
 
 def _interrupt(signum: int, frame: object) -> None:

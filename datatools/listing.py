@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ _MAX_CHARS = 60  # a cell of the aligned form; the other forms print everything
 
 def table_lines(table: pa.Table) -> Iterator[str]:
     """Aligned columns; long values are cut, newlines shown as \\n, control characters replaced."""
-    rows = [[_cell(value) for value in row.values()] for row in table.to_pylist()]
+    rows = [[_cell(value) for value in row] for row in _rows(table)]
     header = [plain(name) for name in table.column_names]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, ["-" * width for width in widths], *rows):
@@ -31,14 +32,25 @@ def csv_lines(table: pa.Table) -> Iterator[str]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.column_names)
-    writer.writerows(row.values() for row in table.to_pylist())
+    writer.writerows(_rows(table))
     yield text.getvalue().removesuffix("\n")
 
 
 def jsonl_lines(table: pa.Table) -> Iterator[str]:
-    """One JSON object a row."""
-    for row in table.to_pylist():
-        yield json.dumps(row, ensure_ascii=False, default=str)
+    """One JSON object a row; a second column of the same name is called name_2."""
+    names: list[str] = []
+    for name in table.column_names:
+        others = (f"{name}_{number}" for number in count(2))
+        taken = {*table.column_names, *names}
+        names.append(name if name not in names else next(n for n in others if n not in taken))
+    for row in _rows(table):
+        yield json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Not `to_pylist`: its rows are dictionaries, and a join may well have two columns of one name."""
+    for batch in table.to_batches(10_000):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _cell(value: Any) -> str:

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from datatools.console import messages, plain
+from datatools.console import say
 from datatools.decode import Cause
 from datatools.errors import InputError
 from datatools.worker import Usage
@@ -256,8 +256,7 @@ class LocalRunner(Generic[TaskT, OutcomeT, IdentityT]):
         if any(worker.ready for worker in self._workers):
             for detail in self._lost:
                 died = f"one worker's {self._setup.what} did not open ({detail})"
-                text = plain(f"{died}: going on with {self._n_workers} workers")
-                messages.print(text, markup=False, soft_wrap=True)
+                say(f"{died}: going on with {self._n_workers} workers")
             self._lost.clear()
 
     def _spawn(self) -> _Worker[TaskT]:

@@ -16,7 +16,7 @@ from typing import IO, Any, Literal
 
 from datatools.atomic import atomic_open, fsync_directory
 from datatools.catalog import Catalog
-from datatools.console import messages, plain
+from datatools.console import say
 from datatools.errors import InputError
 from datatools.keeping import keep_copy
 from datatools.keys import StemIndex, check_key, index_stems
@@ -165,8 +165,7 @@ def _digest(path: Path) -> str:
 
 def _say_kept(path: Path, copy: Path) -> None:
     # At once and not in a report: it must also be said when what follows fails.
-    text = f"warning: {path} was not written by this catalog; what stood there is kept as {copy}"
-    messages.print(plain(text), markup=False, soft_wrap=True)
+    say(f"warning: {path} was not written by this catalog; what stood there is kept as {copy}")
 
 
 def _pairs(batch: Any) -> Iterator[tuple[str, Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from datatools.build import BuildReport
 from datatools.captions import CaptionReport
-from datatools.console import messages, plain, print_causes
+from datatools.console import print_causes, say
 from datatools.importing import Imported
 from datatools.sidecars import Matched
 
@@ -19,23 +20,25 @@ _SHOWN = 5  # names of a kind; the counts are complete
 
 def tell_report(report: BuildReport, catalog: Path) -> None:
     """Counts, what could not be used and why, where the files are."""
-    parts = [f"{report.n_found} pictures: {report.n_read} read", f"{report.n_unchanged} unchanged"]
+    # Imports and estimates of px scales need pictures, but no reader.
+    verb = "looked at" if report.n_read and report.reading_share is None else "read"
+    parts = [f"{report.n_found} pictures: {report.n_read} {verb}", f"{report.n_unchanged} unchanged"]
     parts += [f"{report.n_reused} taken over from equal files"] if report.n_reused else []
     parts += [f"{report.n_removed} gone"] if report.n_removed else []
     parts += [f"{report.n_given} with a given text"] if report.n_given else []
-    _say(f"{', '.join(parts)}. Catalog: {catalog}")
+    say(f"{', '.join(parts)}. Catalog: {catalog}")
     if report.reading_share is not None:
-        _say(f"{100 * report.reading_share:.0f} % of the workers' time was spent reading")
+        say(f"{100 * report.reading_share:.0f} % of the workers' time was spent reading")
     if report.px_scales:
-        _say("px scales: " + ", ".join(f"{n} {source}" for source, n in report.px_scales.items()))
+        say("px scales: " + ", ".join(f"{n} {source}" for source, n in report.px_scales.items()))
     for captions in report.captions:
         _tell_captions(captions)
     if report.caption_files.n_files:
-        _say(f"captions: {report.caption_files.n_files} .caption files, {report.caption_files.n_read} new")
+        say(f"captions: {report.caption_files.n_files} .caption files, {report.caption_files.n_read} new")
     refused = [f"{path} ({reason})" for path, reason in report.caption_files.refused.items()]
     _tell_names(".caption files cannot be used", refused)
     if report.txt is not None:
-        _say(
+        say(
             f".txt: {report.txt.n_written} written, {report.txt.n_current} as they should be, "
             f"{report.txt.n_given} of yours left alone"
         )
@@ -44,7 +47,8 @@ def tell_report(report: BuildReport, catalog: Path) -> None:
     _tell_shared(report.shared_stems)
     if report.failures:
         print_causes("Pictures that could not be used", report.failures)
-        _say('`datatools query "SELECT * FROM failures"` names them; --retry tries them again.')
+        ask = shlex.join(["datatools", "query", "SELECT * FROM failures", "--catalog", str(catalog)])
+        say(f"`{ask}` names them; --retry tries them again.")
 
 
 def _tell_unwritten(causes: dict[str, str]) -> None:
@@ -56,12 +60,12 @@ def _tell_unwritten(causes: dict[str, str]) -> None:
 def tell_imported(files: Sequence[Imported]) -> None:
     """What files of somebody else brought, and what of them fits no picture."""
     for file in files:
-        _say(f"{file.what}: {len(file.matched.values)} pictures from {file.path}")
+        say(f"{file.what}: {len(file.matched.values)} pictures from {file.path}")
         _tell_matched(file.path, file.matched)
 
 
 def _tell_captions(report: CaptionReport) -> None:
-    _say(f"captions: {report.n_captions} for {report.n_pictures} pictures from {report.path}")
+    say(f"captions: {report.n_captions} for {report.n_pictures} pictures from {report.path}")
     _tell_matched(report.path, report.matched)
 
 
@@ -78,8 +82,4 @@ def _tell_shared(shared: dict[str, list[str]]) -> None:
 def _tell_names(what: str, names: list[str]) -> None:
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        _say(f"warning: {len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
-
-
-def _say(text: str) -> None:
-    messages.print(plain(text), markup=False, soft_wrap=True)
+        say(f"warning: {len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from datatools.atomic import atomic_open, fsync_directory
-from datatools.console import messages, plain
+from datatools.console import say
 from datatools.errors import InputError
 from datatools.schema import SCHEMA_VERSION, VIEWS
 
@@ -166,8 +166,7 @@ def _put_in_place(path: Path, draft: Path, version: int) -> None:
     _log_of(path).unlink(missing_ok=True)  # empty: see _merge_log
     draft.replace(path)
     fsync_directory(path.parent)
-    text = f"{path} was upgraded to schema version {SCHEMA_VERSION}; what it was is kept as {kept.name}"
-    messages.print(plain(text), markup=False, soft_wrap=True)
+    say(f"{path} was upgraded to schema version {SCHEMA_VERSION}; what it was is kept as {kept.name}")
 
 
 def _keep(path: Path, version: int) -> Path:

@@ -51,6 +51,10 @@ def test_the_main_job_of_the_data_tools(pictures: Path) -> None:
     assert "word recall of rapidocr against the known truth" in stats
     answer = run("query", "SELECT count(*) AS n FROM captions", "--catalog", "c.duckdb", cwd=pictures).stdout
     assert answer.split() == ["n", "--", "12"]
+    twice = "SELECT a.key, b.key, b.key FROM captions a JOIN captions b USING (key) LIMIT 1"
+    for form in ("table", "csv", "jsonl"):
+        answer = run("query", twice, "--catalog", "c.duckdb", "--format", form, cwd=pictures).stdout
+        assert answer.count("000/000000.png") == 3
     run("check", "--catalog", "c.duckdb", "--hash", cwd=pictures)
 
 
@@ -107,6 +111,7 @@ WRONG = {
     "no pixels": (("build-catalog", "in", "--catalog", "c.duckdb", "--max-pixels", "0"), "--max-pixels 0"),
     "no bytes": (("build-catalog", "in", "--catalog", "c.duckdb", "--max-bytes", "0"), "--max-bytes 0"),
     "no memory": (("build-catalog", "in", "--catalog", "c.duckdb", "--memory-limit", "1"), "--memory-limit"),
+    "subcommand's help": (("query", "--fromat", "csv"), "datatools query --help"),
     "empty query": (("query", "", "--catalog", "c.duckdb"), "asks for no rows"),
     "query of a remark": (("query", "/* nothing */", "--catalog", "c.duckdb"), "asks for no rows"),
     "catalog below a file": (("build-catalog", "in", "--catalog", "in/a.png/c.duckdb"), "in/a.png cannot"),
