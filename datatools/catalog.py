@@ -184,7 +184,7 @@ def query_catalog(path: str | Path, sql: str) -> pa.Table:
     open_catalog(path).close()
     safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
     try:
-        with duckdb.connect(str(path), read_only=True, config=safe) as db:
+        with _interruptible(), duckdb.connect(str(path), read_only=True, config=safe) as db:
             found = db.sql(sql)
             if found is None:  # nothing but blanks or remarks, or a statement without rows
                 raise InputError("the query asks for no rows", "Write a SELECT.")

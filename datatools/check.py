@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from datatools.catalog import Catalog
 from datatools.console import progress
+from datatools.errors import InputError
 from datatools.fingerprint import sha256_of
 from datatools.record import Recorder
 from datatools.shrink import PictureStore
@@ -89,18 +91,30 @@ def _check_files(catalog: Catalog, *, hash_files: bool) -> Iterator[Problem]:
     local = "FROM store.pictures WHERE uri != '' AND NOT contains(uri, '://')"
     total = int(catalog.value(f"SELECT count(*) {local}"))
     with progress("checking files", total) as advance:
-        for batch in catalog.batches(f"SELECT key, uri, size_bytes, mtime_ns, sha256 {local} ORDER BY key"):
+        for batch in catalog.batches(
+            f"SELECT key, uri, size_bytes, mtime_ns, sha256, cause {local} ORDER BY key"
+        ):
             for row in batch.to_pylist():
                 advance()
-                path = Path(row["uri"])
-                if not path.is_file():
-                    yield Problem("file is gone", row["key"])
-                    continue
-                stat = path.stat()
-                if (stat.st_size, stat.st_mtime_ns) != (row["size_bytes"], row["mtime_ns"]):
-                    yield Problem("file has changed", row["key"])
-                elif hash_files and row["sha256"] not in (None, sha256_of(path.read_bytes())):
-                    yield Problem("file has other bytes at the same size and time", row["key"])
+                try:
+                    what = _file_problem(row, hash_files=hash_files)
+                except OSError as error:  # one file that may not be read hides none of the others
+                    what = f"file cannot be read: {error.strerror}"
+                if what is not None:
+                    yield Problem(what, row["key"])
+
+
+def _file_problem(row: dict[str, Any], *, hash_files: bool) -> str | None:
+    path = Path(row["uri"])
+    if not path.is_file():
+        # A row of a list, or of a file that was gone when it was to be read, says so itself.
+        return None if row["cause"] == "missing" else "file is gone"
+    stat = path.stat()
+    if (stat.st_size, stat.st_mtime_ns) != (row["size_bytes"], row["mtime_ns"]):
+        return "file has changed"
+    if hash_files and row["sha256"] not in (None, sha256_of(path.read_bytes())):
+        return "file has other bytes at the same size and time"
+    return None
 
 
 def _check_stored(catalog: Catalog, *, hash_files: bool) -> Iterator[Problem]:
@@ -128,7 +142,11 @@ def _check_sidecars(catalog: Catalog) -> Iterator[Problem]:
         if not path.is_file():
             yield Problem("sidecar is missing", name)
             continue
-        sidecar = read_sidecar(path, field)
+        try:
+            sidecar = read_sidecar(path, field)
+        except InputError as error:
+            yield Problem("sidecar cannot be read", error.what)
+            continue
         if sidecar.form == "jsonl":  # the fork's form leaves out what shares a stem
             rows = catalog.arrow(sql).to_pylist()
             expected = {row["key"]: [round(x, 6) for x in row["value"]] for row in rows}  # as it is written

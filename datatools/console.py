@@ -144,6 +144,8 @@ def count_option(default: int | None, help_text: str) -> Any:
 def run_app(app: typer.Typer) -> None:
     """Run a Typer app as a command: user errors in one message, exit codes as in interfaces.md."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command = Path(sys.argv[0]).name
     try:
         status = app(standalone_mode=False)

@@ -13,17 +13,25 @@ MAX_DIFFERING_BITS = 4
 
 _MIN_SIMILARITY = 0.8  # of the transcriptions; a sign in the same place with another text is another picture
 
-# Five bands: two hashes that differ in at most four bits agree in at least one band whole (pigeonhole), so
-# joining
-# on equal bands finds every pair without comparing all with all.
+_COMPARED_CHARS = (
+    2000  # of a transcription; the cost of comparing two grows with the product of their lengths
+)
+
+# Pictures with one hash and one text are one group at once: a thousand copies are not a million pairs.
+# Of each such group one is compared with others. Five bands: two hashes that differ in at most four bits
+# agree in at least one band whole (pigeonhole), so joining on equal bands finds every pair without comparing
+# all with all.
 _PAIRS = f"""
 WITH hashed AS (
-    SELECT p.key, p.phash, COALESCE(lower(t.text), '') AS text
+    SELECT p.key, p.phash, left(COALESCE(lower(t.text), ''), {_COMPARED_CHARS}) AS text,
+        min(key) OVER (PARTITION BY p.phash, text) AS like_key
     FROM pictures AS p LEFT JOIN transcriptions AS t USING (key)
     WHERE p.status = 'ok' AND p.phash IS NOT NULL),
 banded AS (
     SELECT key, phash, text, unnest([0, 1, 2, 3, 4]) AS band,
-        unnest([(phash >> s) & 8191 FOR s IN [0, 13, 26, 39, 52]]) AS bits FROM hashed)
+        unnest([(phash >> s) & 8191 FOR s IN [0, 13, 26, 39, 52]]) AS bits FROM hashed WHERE key = like_key)
+SELECT like_key AS first, key AS second FROM hashed WHERE key != like_key
+UNION ALL
 SELECT DISTINCT a.key AS first, b.key AS second
 FROM banded AS a JOIN banded AS b ON a.band = b.band AND a.bits = b.bits AND a.key < b.key
 WHERE bit_count(xor(a.phash, b.phash)) <= {MAX_DIFFERING_BITS}

@@ -26,10 +26,12 @@ from datatools.errors import InputError
 from datatools.fingerprint import sha256_of
 from datatools.keys import stem_of
 from datatools.limits import known_limits
-from datatools.records import Record, read_records
+from datatools.records import Record, count_usable, read_records
 from datatools.sources import fetch
 
 __all__ = ["ExportFormat", "ExportReport", "export_catalog", "new_folder", "with_bytes"]
+
+_MAX_STEM_BYTES = 200  # of the 255 that file systems take: room for a number and an extension
 
 ExportFormat = Literal["parquet", "webdataset", "huggingface", "fork"]
 
@@ -70,10 +72,7 @@ def export_catalog(
         "fork": partial(_write_fork, limits=known_limits(catalog)),
     }
     report = ExportReport()
-    total = int(
-        catalog.value("SELECT count(*) FROM pictures JOIN transcriptions USING (key) WHERE status = 'ok'")
-    )
-    with new_folder(out) as folder, progress(f"exporting to {out.name}", total) as advance:
+    with new_folder(out) as folder, progress(f"exporting to {out.name}", count_usable(catalog)) as advance:
 
         def counted() -> Iterator[Record]:
             for record in read_records(catalog, drop_duplicates=drop_duplicates):
@@ -230,13 +229,18 @@ def _write_fork(folder: Path, records: Iterator[Record], report: ExportReport, l
 
 
 def _free_stem(key: str, taken: set[str]) -> str:
-    stem = stem_of(key.replace("/", "_"))
+    stem = _fitting(stem_of(key.replace("/", "_")))
     free, number = stem, 1
     while free in taken:
         number += 1
         free = f"{stem}_{number}"
     taken.add(free)
     return free
+
+
+def _fitting(stem: str) -> str:
+    """The end of a name that a file system would refuse: what tells pictures apart stands there."""
+    return stem.encode("utf-8")[-_MAX_STEM_BYTES:].decode("utf-8", "ignore")
 
 
 def _as_png(data: bytes, limits: Limits) -> bytes:

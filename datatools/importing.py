@@ -13,6 +13,7 @@ from datatools.build import BuildReport, build_catalog
 from datatools.captions import import_captions, read_captions
 from datatools.catalog import Catalog, open_catalog
 from datatools.config import BuildSettings
+from datatools.errors import InputError
 from datatools.sidecars import Field, Matched, Sidecar, match_keys, read_sidecar, write_sidecars
 
 __all__ = ["GivenFile", "Imported", "Sources", "import_data_set", "import_sidecars", "read_sources"]
@@ -82,7 +83,19 @@ def read_sources(sources: Sources) -> list[GivenFile]:
         ("original_size", sources.original_sizes),
     ]
     given = [GivenFile(path, field, read_sidecar(path, field)) for field, path in kinds if path is not None]
+    for file in given:
+        if file.field == "safebox":
+            _check_boxes(file)
     return given + [GivenFile(path, "captions", read_captions(path)) for path in sources.captions]
+
+
+def _check_boxes(file: GivenFile) -> None:
+    for name, (left, top, right, bottom) in file.sidecar.values.items():
+        if left > right or top > bottom:
+            raise InputError(
+                f"{file.path}: the safebox of {name!r} ends before it begins: {[left, top, right, bottom]}",
+                "A box is [left, top, right, bottom], x to the right and y down.",
+            )
 
 
 def import_sidecars(

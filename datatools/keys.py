@@ -17,6 +17,7 @@ from pathlib import Path
 from datatools.errors import InputError
 
 __all__ = [
+    "MAX_PART_BYTES",
     "StemIndex",
     "check_key",
     "index_stems",
@@ -27,7 +28,7 @@ __all__ = [
     "txt_key",
 ]
 
-_MAX_PART_BYTES = 255
+MAX_PART_BYTES = 255
 
 # What nearly every key is: ASCII parts that begin with a letter or digit. Known good at a tenth of the cost.
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_ .,()+-]{0,254}/)*[A-Za-z0-9_][A-Za-z0-9_ .,()+-]{0,254}")
@@ -74,8 +75,8 @@ def _broken_rule(key: str) -> str | None:
         return "it holds NUL, a backslash or a drive letter"
     if any(part in (b"", b".", b"..") for part in parts):
         return "it is absolute, or has an empty, '.' or '..' part"
-    if any(len(part) > _MAX_PART_BYTES for part in parts):
-        return f"a part is longer than {_MAX_PART_BYTES} bytes"
+    if any(len(part) > MAX_PART_BYTES for part in parts):
+        return f"a part is longer than {MAX_PART_BYTES} bytes"
     return None
 
 

@@ -18,11 +18,11 @@ from datatools.decode import Limits, decode
 from datatools.errors import InputError
 from datatools.export import ExportReport, new_folder, with_bytes
 from datatools.fingerprint import sha256_of
-from datatools.keys import txt_key
+from datatools.keys import MAX_PART_BYTES, txt_key
 from datatools.limits import known_limits, widen_limits
 from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
 from datatools.record import Recorder
-from datatools.records import Record, read_records
+from datatools.records import Record, count_usable, read_records
 from datatools.sidecars import write_sidecars
 from datatools.speak import rule_from_json
 
@@ -53,8 +53,7 @@ def pack_catalog(
     if rule is None:
         raise InputError(f"{catalog.path} was never built", "Run `datatools build-catalog` first.")
     report, limits = ExportReport(), known_limits(catalog)
-    total = int(catalog.value("SELECT count(*) FROM transcriptions"))
-    with new_folder(out) as folder, progress(f"packing {out.name}", total) as advance:
+    with new_folder(out) as folder, progress(f"packing {out.name}", count_usable(catalog)) as advance:
         root = out.absolute() / PACKED_PICTURES
         with open_catalog(folder / PACKED_CATALOG, "write") as packed:
             recorder = Recorder(packed, 1, {}, rule_from_json(rule))
@@ -79,7 +78,7 @@ class _Packed:
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         self.record = record
         # The old name is kept whole, so that a.png and a.jpg stay two pictures.
-        self.key = f"{record.key}.bmp"
+        self.key = _packed_key(record.key)
         self.scale = (size[0] / image.width, size[1] / image.height)
         self.size_px = size
         buffer = io.BytesIO()
@@ -116,6 +115,14 @@ class _Packed:
     def scaled(self, flat: Sequence[float]) -> list[float]:
         """x, y, x, y, … of the original picture in pixels of the packed one."""
         return [value * self.scale[i % 2] for i, value in enumerate(flat)]
+
+
+def _packed_key(key: str) -> str:
+    """`<key>.bmp`, or a digest where the longer name would be longer than a part of a key may be."""
+    folder, slash, name = f"{key}.bmp".rpartition("/")
+    if len(name.encode("utf-8")) > MAX_PART_BYTES:
+        name = f"{sha256_of(key.encode('utf-8'))}.bmp"
+    return f"{folder}{slash}{name}"
 
 
 def _begin(catalog: Catalog, packed: Catalog, root: str, rule: str) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from datatools.catalog import Catalog
 from datatools.duplicates import near_duplicates
 
-__all__ = ["Record", "read_records"]
+__all__ = ["Record", "count_usable", "read_records"]
 
 _RECORDS = """
 SELECT p.key, p.uri, CASE WHEN p.uri = p.source_uri THEN p.key ELSE p.uri END AS file_name, p.sha256,
@@ -26,8 +26,10 @@ LEFT JOIN (
     SELECT key, list(caption ORDER BY source, position) AS captions FROM captions GROUP BY key) AS c
     USING (key)
 WHERE p.status = 'ok' AND p.key NOT IN (SELECT key FROM given_dropped)
-ORDER BY p.key
 """
+
+# By the sha256 of their keys: an even sample, the same each time.
+_DRAWN = f"SELECT * FROM ({_RECORDS} ORDER BY sha256(p.key), p.key LIMIT $n_drawn) ORDER BY key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +61,29 @@ class Record:
         return self.file_name.rpartition(".")[2].lower()
 
 
-def read_records(catalog: Catalog, *, drop_duplicates: bool) -> Iterator[Record]:
-    """Records of all usable pictures in order of their keys.
+def count_usable(catalog: Catalog) -> int:
+    """How many records there are."""
+    return int(
+        catalog.value("SELECT count(*) FROM pictures JOIN transcriptions USING (key) WHERE status = 'ok'")
+    )
+
+
+def read_records(catalog: Catalog, *, drop_duplicates: bool, n_drawn: int | None = None) -> Iterator[Record]:
+    """Records of usable pictures in order of their keys.
 
     Args:
         catalog: an open catalog.
         drop_duplicates: of each group of near duplicates, only the picture to keep.
+        n_drawn: at most so many, drawn by a hash of their keys; None: all.
     """
     groups = near_duplicates(catalog) if drop_duplicates else pa.table({"key": [""], "of": [""]})
     doubles = groups.filter(pc.not_equal(groups["key"], groups["of"]))
     with catalog.given("given_dropped", doubles.select(["key"])):
-        rows = catalog.arrow(_RECORDS)
+        rows = (
+            catalog.arrow(f"{_RECORDS} ORDER BY p.key")
+            if n_drawn is None
+            else catalog.arrow(_DRAWN, {"n_drawn": n_drawn})
+        )
     for batch in rows.to_batches(1000):
         for row in batch.to_pylist():
             yield Record(**row)

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -99,7 +98,7 @@ def catalog_stats(catalog: Catalog, truth: Path | None = None, *, duplicates: bo
         duplicates: also look for near duplicates, which takes long where many pictures look alike.
 
     Raises:
-        InputError: `truth` is given and is not there.
+        InputError: `truth` is given and is not there, or holds something else.
     """
     if truth is not None and not truth.is_file():
         raise InputError(f"there is no file {truth}", "Give the truth.jsonl that `datatools synth` wrote.")
@@ -130,7 +129,7 @@ def word_recall(catalog: Catalog, truth_path: Path) -> list[Recall]:
     Words are parted at blanks and compared without regard to case; a word that stands twice must be read
     twice. Pictures that a reader failed on count with all their words.
     """
-    truth = {row["key"]: row["text"] for row in _json_lines(truth_path)}
+    truth = dict(_known_texts(truth_path))
     rule = catalog.info("rule")
     settings = TranscriptSettings() if rule is None else rule_from_json(rule).transcript
     read: dict[str, dict[str, str]] = defaultdict(dict)
@@ -207,6 +206,19 @@ def _recall(engine: str, truth: dict[str, str], texts: dict[str, str]) -> Recall
     return Recall(engine, len(truth), n_words, n_found)
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        yield from (json.loads(line) for line in file if line.strip())
+def _known_texts(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                known = row["key"], row["text"]
+            except (ValueError, TypeError, KeyError, RecursionError):
+                known = None, None
+            if not all(isinstance(value, str) for value in known):
+                raise InputError(
+                    f'{path}, line {number}, is not an object with a "key" and a "text"',
+                    "Write it as `datatools synth` does, or name another file with --truth.",
+                )
+            yield known

@@ -8,7 +8,6 @@ our own inline script and style and pictures in data: form.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from datatools.catalog import Catalog
 from datatools.console import progress
 from datatools.decode import Limits, Rejection, decode
 from datatools.limits import known_limits
-from datatools.records import Record, read_records
+from datatools.records import Record, count_usable, read_records
 from datatools.sources import fetch
 from datatools.stored import lines_from
 
@@ -53,8 +52,7 @@ def write_gallery(catalog: Catalog, out: Path, *, limit: int = 500, thumbnail_px
         limit: show at most this many pictures, drawn by a hash of their keys: an even, repeatable sample.
         thumbnail_px: longest edge of the pictures on the page; smaller ones stay as they are.
     """
-    records = list(read_records(catalog, drop_duplicates=False))
-    chosen = sorted(sorted(records, key=_lot)[:limit], key=lambda record: record.key)
+    chosen = list(read_records(catalog, drop_duplicates=False, n_drawn=limit))
     limits = known_limits(catalog)
     lines = _lines(catalog, [record.key for record in chosen])
     with progress("drawing thumbnails", len(chosen)) as advance:
@@ -66,13 +64,9 @@ def write_gallery(catalog: Catalog, out: Path, *, limit: int = 500, thumbnail_px
         "SELECT key, cause, detail FROM failures ORDER BY cause, key LIMIT ?", [_MAX_FAILURES]
     ).to_pylist()
     n_failures = int(catalog.value("SELECT count(*) FROM failures"))
-    report = GalleryReport(len(cards), len(records), n_failures)
+    report = GalleryReport(len(cards), count_usable(catalog), n_failures)
     write_text_atomic(out, _render(catalog.path.name, {"pictures": cards, "failures": failures}, report))
     return report
-
-
-def _lot(record: Record) -> str:
-    return hashlib.sha256(record.key.encode("utf-8")).hexdigest()
 
 
 def _lines(catalog: Catalog, keys: list[str]) -> dict[str, list[dict[str, Any]]]:

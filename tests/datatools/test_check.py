@@ -11,6 +11,7 @@ from test_build import build, rows
 
 from datatools.catalog import open_catalog
 from datatools.check import check_catalog
+from datatools.errors import InputError
 from datatools.importing import Sources, import_sidecars, read_sources
 
 
@@ -122,3 +123,18 @@ def test_a_data_set_of_the_forks_is_taken_over_without_a_reader(tmp_path: Path) 
     # Given boxes stand before those that a reader finds later.
     build(tmp_path / "in", path)
     assert rows(path, "SELECT source FROM safeboxes WHERE key = 'a.png'") == [("given",)]
+
+
+def test_a_broken_sidecar_is_a_problem_like_others(catalog: Path) -> None:
+    (catalog.parent / "safeboxes.jsonl").write_text("{broken")
+    os.utime(catalog.parent / "in/a.png")
+    found = problems(catalog)
+    assert ("file has changed", "a.png") in found
+    assert "sidecar cannot be read" in {what for what, _ in found}
+
+
+def test_a_box_that_ends_before_it_begins_is_refused_before_anything_is_written(catalog: Path) -> None:
+    boxes = catalog.parent / "boxes.jsonl"
+    boxes.write_text('{"key": "a.png", "safebox": [50, 0, 10, 5]}')
+    with pytest.raises(InputError, match=r"boxes\.jsonl.*'a\.png' ends before it begins"):
+        read_sources(Sources(safeboxes=boxes))

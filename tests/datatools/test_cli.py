@@ -93,6 +93,23 @@ def test_an_interrupted_build_exits_with_130_and_goes_on(tmp_path: Path) -> None
     assert "run the same command again" in " ".join(said.split())
 
 
+def test_ctrl_c_while_the_command_loads_leaves_in_silence() -> None:
+    script = """
+import os, signal, sys
+import datatools.__main__ as command
+
+class PressingCtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "datatools.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, PressingCtrlC())
+command.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 WRONG = {
     "unknown command": (("biuld-catalog",), "biuld-catalog"),
     "unknown option": (("build-catalog", "in", "--catalog", "c.duckdb", "--wrokers", "2"), "--wrokers"),
@@ -112,6 +129,7 @@ WRONG = {
     "no bytes": (("build-catalog", "in", "--catalog", "c.duckdb", "--max-bytes", "0"), "--max-bytes 0"),
     "no memory": (("build-catalog", "in", "--catalog", "c.duckdb", "--memory-limit", "1"), "--memory-limit"),
     "subcommand's help": (("query", "--fromat", "csv"), "datatools query --help"),
+    "truth of something else": (("stats", "--catalog", "c.duckdb", "--truth", "in/a.png"), "a.png, line 1"),
     "empty query": (("query", "", "--catalog", "c.duckdb"), "asks for no rows"),
     "query of a remark": (("query", "/* nothing */", "--catalog", "c.duckdb"), "asks for no rows"),
     "catalog below a file": (("build-catalog", "in", "--catalog", "in/a.png/c.duckdb"), "in/a.png cannot"),

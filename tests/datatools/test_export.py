@@ -16,10 +16,12 @@ from small_reader import draw
 from test_build import build
 
 from datatools.catalog import open_catalog
+from datatools.check import check_catalog
 from datatools.decode import decode
 from datatools.duplicates import near_duplicates
 from datatools.errors import InputError
 from datatools.export import ExportFormat, ExportReport, export_catalog
+from datatools.pack import pack_catalog
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +166,20 @@ def test_near_duplicates_are_alike_by_looks_and_by_text(tmp_path: Path) -> None:
     assert report.n_written == 3
     keys = pq.read_table(tmp_path / "out/catalog.parquet")["key"].to_pylist()
     assert keys == ["large.png", "other picture.png", "other text.png"]
+
+
+def test_names_that_become_too_long_are_shortened_and_cost_no_export(tmp_path: Path) -> None:
+    names = ["x" * 251 + ".png", f"{'deep folder/' * 30}a.png", f"{'deep folder/' * 30}b.png"]
+    for name in names:
+        draw(tmp_path / "in" / name, "x")
+    build(tmp_path / "in", tmp_path / "c.duckdb")
+    assert export(tmp_path / "c.duckdb", tmp_path / "out", "fork").n_written == 3
+    assert sorted(path.name[-5:] for path in (tmp_path / "out/images").glob("*.png")) == [
+        "a.png",
+        "b.png",
+        "x.png",
+    ]
+    with open_catalog(tmp_path / "c.duckdb") as catalog:
+        assert pack_catalog(catalog, tmp_path / "packed", 16).n_written == 3
+    with open_catalog(tmp_path / "packed/catalog.duckdb") as packed:
+        assert list(check_catalog(packed, hash_files=True)) == []
