@@ -29,7 +29,7 @@ function overlay(svg, picture) {
 
 function facts(picture) {
   const said = picture.confidence === null ? "" : ` ${picture.confidence.toFixed(2)}`;
-  return `${picture.key} · ${picture.width_px}×${picture.height_px} · ${picture.source}${said}`;
+  return `${picture.width_px}×${picture.height_px} · ${picture.source}${said}`;
 }
 
 function card(picture) {
@@ -38,11 +38,16 @@ function card(picture) {
   else element.querySelector(".frame").remove();
   element.querySelector(".text").textContent = picture.text;
   element.querySelector(".caption").textContent = picture.captions.length ? picture.captions[0] : "";
+  element.querySelector(".name").textContent = picture.key;
   element.querySelector(".facts").textContent = facts(picture);
   const svg = element.querySelector("svg");
   if (svg) overlay(svg, picture);
   const frame = element.querySelector(".frame");
-  if (frame) frame.addEventListener("click", () => enlarge(picture));
+  if (frame) {
+    // A strip of 8 × 4000 pixels would push all others off the page; enlarged, it may be as tall as it is.
+    frame.style.setProperty("--most", `max(2px, calc(24rem * ${picture.width_px / picture.height_px}))`);
+    frame.addEventListener("click", () => enlarge(picture));
+  }
   return element;
 }
 
@@ -51,7 +56,8 @@ function failure(row) {
   element.querySelector(".frame").remove();
   element.classList.add("failure");
   element.querySelector(".text").textContent = row.cause;
-  element.querySelector(".facts").textContent = row.detail ? `${row.key} · ${row.detail}` : row.key;
+  element.querySelector(".name").textContent = row.key;
+  element.querySelector(".facts").textContent = row.detail ?? "";
   return element;
 }
 
@@ -94,6 +100,14 @@ function draw() {
   more.hidden = cards.childElementCount >= shown.length;
 }
 
+function counted(failures) {
+  const here = failures ? data.failures.length : data.pictures.length;
+  const all = failures ? data.n_failures : data.n_usable;
+  const sample = here < all ? (failures ? ", the first of " : ", a sample of ") + all : "";
+  const failed = failures || !data.n_failures ? "" : ` · ${data.n_failures} failed`;
+  return `${shown.length} of ${here} ${failures ? "failures" : "pictures"}${sample}${failed}`;
+}
+
 function refresh() {
   const wanted = state();
   document.getElementById("limit").value = Number(wanted.max).toFixed(2);
@@ -105,8 +119,7 @@ function refresh() {
   }
   cards.replaceChildren();
   draw();
-  const all = wanted.show === "failures" ? data.failures.length : data.pictures.length;
-  document.getElementById("count").textContent = `${shown.length} of ${all}`;
+  document.getElementById("count").textContent = counted(wanted.show === "failures");
 }
 
 // The filters stand in the address, so that a view can be kept and passed on.

@@ -65,7 +65,8 @@ def write_gallery(catalog: Catalog, out: Path, *, limit: int = 500, thumbnail_px
     ).to_pylist()
     n_failures = int(catalog.value("SELECT count(*) FROM failures"))
     report = GalleryReport(len(cards), count_usable(catalog), n_failures)
-    write_text_atomic(out, _render(catalog.path.name, {"pictures": cards, "failures": failures}, report))
+    data = {"pictures": cards, "failures": failures, "n_usable": report.n_usable, "n_failures": n_failures}
+    write_text_atomic(out, _render(catalog.path.name, data, report))
     return report
 
 
