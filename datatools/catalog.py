@@ -193,6 +193,7 @@ def query_catalog(path: str | Path, sql: str) -> pa.Table:
         raise InputError(f"the query cannot be run: {error}") from error
 
 
+@_interruptible()
 def _create(path: Path) -> None:
     """Lay tables and views in a new file and give it its name last: a kill leaves no half catalog."""
     try:
@@ -216,6 +217,7 @@ def _create(path: Path) -> None:
         draft.rename(path)
 
 
+@_interruptible()
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         db = duckdb.connect(str(path), read_only=read_only)
