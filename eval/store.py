@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
@@ -26,6 +25,9 @@ from datatools.console import messages
 from datatools.errors import InputError
 from eval.places import make_folder_of
 from eval.store_schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADE_FROM_1
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, for those who ask for a frame
 
 __all__ = ["Store", "open_store"]
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
+from typing import TYPE_CHECKING, ClassVar
 
 from datatools.console import messages, plain, progress
 from datatools.decode import Cause
@@ -23,7 +21,9 @@ from eval.store import Store
 from eval.suite import Cell
 from eval.sweep import Setting
 from eval.sweep_job import Spread
-from eval.sweep_plans import SweepPart
+
+if TYPE_CHECKING:
+    from eval.sweep_plans import SweepPart  # torch, which workers import with the part they are given
 
 __all__ = ["SweepTask", "SweepWork", "default_device", "make_spread"]
 
@@ -95,6 +95,8 @@ class SweepWorker:
 
 def default_device() -> str:
     """The GPU where there is one."""
+    import torch
+
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

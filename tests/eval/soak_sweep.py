@@ -1,11 +1,13 @@
 """kill -9 at random moments of a sweep: what was kept stays, and the end is that of the unbroken sweep.
 
-    python tests/eval/soak_sweep.py --kills 120 --spread-kills 20
+    python tests/eval/soak_sweep.py --kills 120 --spread-kills 20 --ray-kills 5
 
-The process that makes and keeps pictures is killed at any moment from its first row on, until the sweep is
-complete; then the same of a sweep spread over two processes, whose keeper is killed: its workers must end by
-themselves. After each kill the store must open and no picture that was done may be missing: at most the
-batches in flight are lost. In the end rows and picture files are those of a sweep nobody killed.
+The process that makes and keeps pictures is killed at any moment, until the sweep is complete; then the same
+of a sweep spread over two processes, and over two actors of a Ray that the keeper starts. It is the keeper
+that is killed: workers must end by themselves. Half the kills of a spread sweep come at any moment after a
+picture was kept, the others at any moment at all, which is mostly while workers open. After each kill the
+store must open and no picture that was done may be missing: at most the batches in flight are lost. In the
+end rows and picture files are those of a sweep nobody killed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from eval_fakes import SlowPart, SlowWriter, right, small_suite
@@ -28,54 +31,78 @@ from eval.store import Store, open_store
 from eval.suite import cells_of
 from eval.sweep import make_setting
 from eval.sweep_job import Spread
-from eval.sweep_plans import SweepPart
 from eval.sweep_workers import make_spread
+
+if TYPE_CHECKING:
+    from eval.sweep_plans import SweepPart
 
 ROWS = "SELECT setting_id, prompt_id, seed, status, sha256 FROM samples ORDER BY ALL"
 BATCH = 3
+MAKING_S = 0.3  # about as long as a sweep goes on after its first picture
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: so many seconds after the start, or after the first picture that this try keeps."""
+
+    after_s: float
+    from_first_kept: bool = False
 
 
 def main(
     kills: Annotated[int, typer.Option(help="How many of a sweep in one process.")] = 120,
     spread_kills: Annotated[int, typer.Option(help="How many of a sweep over two processes.")] = 20,
+    ray_kills: Annotated[int, typer.Option(help="How many of a sweep over two actors of Ray.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 0,
 ) -> None:
     """Print what was counted; an invariant that does not hold is an AssertionError."""
-    rows = ["| what | in one process | over two |", "|---|---|---|"]
+    runs = {"one process": kills, "two processes": spread_kills, "Ray, two actors": ray_kills}
+    spreads = {
+        "two processes": Spread(workers=2, devices=["cpu"] * 2),
+        "Ray, two actors": Spread(workers=2, devices=["cpu"] * 2, runner="ray"),
+    }
     with tempfile.TemporaryDirectory() as folder:
-        counts = [
-            soak(Path(folder) / f"{n_workers}", n_kills, n_workers, random.Random(seed))
-            for n_workers, n_kills in ((1, kills), (2, spread_kills))
-        ]
-    rows += [f"| {what} | {counts[0][what]} | {counts[1][what]} |" for what in sorted(counts[0] | counts[1])]
-    print("\n".join(rows))
+        counts = {
+            name: soak(Path(folder) / name, n_kills, spreads.get(name), random.Random(seed))
+            for name, n_kills in runs.items()
+            if n_kills
+        }
+    print("| what | " + " | ".join(counts) + " |\n|---" * (1 + len(counts)) + "|")
+    for what in sorted(set().union(*counts.values())):
+        print(f"| {what} | " + " | ".join(str(found[what]) for found in counts.values()) + " |")
 
 
-def soak(folder: Path, kills: int, n_workers: int, dice: random.Random) -> Counter[str]:
+def soak(folder: Path, kills: int, spread: Spread | None, dice: random.Random) -> Counter[str]:
     """Kill so often, over as many sweeps as that takes."""
     folder.mkdir()
     seen, whole = Counter[str](), folder / "whole.duckdb"
-    if not kills:
-        return seen
     begun = time.monotonic()
-    assert killed_or_done(whole, None, n_workers)
+    assert killed_or_done(whole, None, spread)
     whole_s = time.monotonic() - begun
     while seen["kills"] < kills:
         broken = folder / f"broken-{seen['sweeps equal to the unbroken one']}.duckdb"
 
-        def moment() -> float | None:
-            return dice.uniform(0, whole_s) if seen["kills"] < kills else None
+        def moment() -> Moment | None:
+            if seen["kills"] >= kills:
+                return None
+            if spread is not None and dice.random() < 0.5:
+                return Moment(dice.uniform(0, MAKING_S), from_first_kept=True)
+            return Moment(dice.uniform(0, whole_s))
 
-        one_sweep(whole, broken, moment, n_workers, seen)
+        one_sweep(whole, broken, moment, spread, seen)
     return seen
 
 
 def one_sweep(
-    whole: Path, broken: Path, moment: Callable[[], float | None], n_workers: int, seen: Counter[str]
+    whole: Path,
+    broken: Path,
+    moment: Callable[[], Moment | None],
+    spread: Spread | None,
+    seen: Counter[str],
 ) -> None:
     """Kill a sweep until one try is quicker; then compare with the unbroken one."""
     n_done = 0
-    while not killed_or_done(broken, moment(), n_workers):
+    while not killed_or_done(broken, moment(), spread):
         seen["kills"] += 1
         if not broken.exists():
             continue
@@ -92,29 +119,43 @@ def one_sweep(
     seen["sweeps equal to the unbroken one"] += 1
 
 
-def killed_or_done(path: Path, after_s: float | None, n_workers: int) -> bool:
+def killed_or_done(path: Path, moment: Moment | None, spread: Spread | None) -> bool:
     """Run the sweep in a process forked from this one, which has imported everything; whether it ended."""
+    n_before = count_files(path)
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.setpgid(0, 0)
-            sweep(path, n_workers)
+            sweep(path, spread)
             status = 0
         finally:
             os._exit(status)
-    if after_s is not None:
-        time.sleep(after_s)
+    if moment is not None:
+        while moment.from_first_kept and count_files(path) == n_before and not has_ended(child):
+            time.sleep(0.002)
+        time.sleep(moment.after_s)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     assert status in (0, signal.SIGKILL), f"the sweep failed by itself: {status}"
-    wait_for_workers(child)
+    wait_for_workers(child, 120 if spread is not None and spread.runner == "ray" else 20)
     return status == 0
 
 
-def wait_for_workers(group: int) -> None:
-    """Workers of a keeper that is gone end by themselves, and soon."""
-    for _ in range(1000):
+def has_ended(child: int) -> bool:
+    """Whether a child has ended; it stays to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def count_files(path: Path) -> int:
+    """Picture files of a store."""
+    return len(list(path.with_suffix(".pictures").rglob("*.png")))
+
+
+def wait_for_workers(group: int, limit_s: float) -> None:
+    """Workers of a keeper that is gone end by themselves; Ray's own agents take a minute to notice."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
@@ -123,18 +164,17 @@ def wait_for_workers(group: int) -> None:
     raise AssertionError("a worker outlived its sweep")
 
 
-def sweep(path: Path, n_workers: int) -> None:
+def sweep(path: Path, spread: Spread | None) -> None:
     """Make and keep 30 pictures of two settings."""
     suite = small_suite(15)
     settings = [make_setting({"number": i}, str(i)) for i in range(2)]
     plan = Plan(suite, cells_of(suite), settings, run_id="r")
     with open_store(path, "write") as store:
         write_plan(store, plan)
-        if n_workers == 1:
+        if spread is None:
             make_pictures(store, plan, SlowWriter(right, BATCH))
         else:
-            part = cast(SweepPart, SlowPart(plan))
-            make_spread(store, [part], BATCH, Spread(workers=n_workers, devices=["cpu"] * n_workers))
+            make_spread(store, [cast("SweepPart", SlowPart(plan))], BATCH, spread)
 
 
 def count_done(store: Store) -> int:
@@ -145,4 +185,6 @@ def count_done(store: Store) -> int:
 
 
 if __name__ == "__main__":
+    # Ray's workers find what is made up for tests, and the package, where this process does.
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[2])))
     typer.run(main)

@@ -95,7 +95,7 @@ def save_checkpoint(stage: Stage, run_dir: Path, images: int = 7) -> Path:
     config = RunConfig(model=stage.config, diffusion=stage.model.diffusion)
     weights = stage.model.network.state_dict()
     files = {MODEL: weights, average_file(config.averaging.rates[0]): weights}
-    run_dir.mkdir()
+    run_dir.mkdir(exist_ok=True)
     texts = {CONFIG: config_to_toml(config), STATE: json.dumps({"images": images})}
     return write_checkpoint(run_dir, images, files | texts)
 
@@ -192,6 +192,19 @@ def test_a_plan_names_the_settings_that_the_loaded_cascade_has(checkpoint: Path)
     loaded = load_cascade(part.checkpoints)
     about = {"weights": "averaged", "images": 7}
     assert part.plan.settings == cascade_settings(loaded, part.plan.suite, SWEEP, about)
+
+
+def test_over_checkpoints_each_setting_says_how_many_images_it_saw(
+    cascade: Cascade, checkpoint: Path
+) -> None:
+    save_checkpoint(cascade.stages[0], checkpoint, images=21)
+    parts = plan_sweep(SweepJob(bases=[checkpoint], over="checkpoints", sweep=SWEEP))
+    assert [[setting.spec["images"] for setting in part.plan.settings] for part in parts] == [
+        [7] * 4,
+        [21] * 4,
+    ]
+    labels = {setting.label for part in parts for setting in part.plan.settings}
+    assert {"run/step-7 ddim:2 s=1", "run/step-21 ddim:2 s=1"} < labels
 
 
 def test_a_checkpoint_of_another_name_is_the_same_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
