@@ -37,7 +37,8 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
     """
     # Cascades bring torch, which scoring pictures that were scored before need not wait for.
     from eval.sweep_plans import plan_sweep
-    from eval.sweep_workers import default_device, make_spread
+    from eval.sweep_workers import make_spread
+    from txtdiff.training.distributed import pick_device
 
     if options.mode == "box":
         raise InputError(
@@ -45,12 +46,15 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
             "Box mode is for `txtdiff-eval score` with boxes in the prompts file.",
         )
     parts = plan_sweep(job)
+    if job.spread.runner == "local":  # a cluster's devices are known to its workers
+        for named in job.spread.devices:
+            pick_device(named)
     seen = _checked_vocabulary(options)
     engines = [find_engine(reader) for reader in readers]
     setting_ids = [setting.id for part in parts for setting in part.plan.settings]
     with open_store(store_path, "write") as store:
         if job.spread.is_one:
-            device = next(iter(job.spread.devices), default_device())
+            device = pick_device(next(iter(job.spread.devices), "auto"))
             for part in parts:
                 _make(store, part.plan, part.generator(device, job.batch_size))
         else:

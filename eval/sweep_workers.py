@@ -25,7 +25,7 @@ from eval.sweep_job import Spread
 if TYPE_CHECKING:
     from eval.sweep_plans import SweepPart  # torch, which workers import with the part they are given
 
-__all__ = ["SweepTask", "SweepWork", "default_device", "make_spread"]
+__all__ = ["SweepTask", "SweepWork", "make_spread"]
 
 _PICTURE_LIMIT_S = 3600.0  # a picture of the largest cascade on a slow CPU
 
@@ -93,13 +93,6 @@ class SweepWorker:
         return self._work.parts[part].generator(self._device, self._work.batch_size)
 
 
-def default_device() -> str:
-    """The GPU where there is one."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def make_spread(store: Store, parts: Sequence[SweepPart], batch_size: int, spread: Spread) -> None:
     """Make every picture of the plans that is not in the store. Rows are written by this process alone.
 
@@ -109,7 +102,7 @@ def make_spread(store: Store, parts: Sequence[SweepPart], batch_size: int, sprea
     chunks = [chunk for i, part in enumerate(parts) for chunk in _chunks(store, i, part, batch_size)]
     if not chunks:
         return
-    devices = spread.devices or (default_device(),)
+    devices = spread.devices or (_any_device(),)
     n_workers = min(spread.workers or len(devices), len(chunks))
     runner = _runner(SweepWork(parts, batch_size, devices), n_workers, spread)
     told: set[str] = set()
@@ -121,6 +114,12 @@ def make_spread(store: Store, parts: Sequence[SweepPart], batch_size: int, sprea
                 advance(len(outcomes), outcomes[0][0].setting.label)
     finally:
         runner.stop()
+
+
+def _any_device() -> str:
+    from txtdiff.training.distributed import pick_device  # torch
+
+    return pick_device("auto")
 
 
 def _runner(work: SweepWork, n_workers: int, spread: Spread) -> Runner[SweepTask, SweepOutcome, str]:

@@ -225,6 +225,8 @@ def test_a_checkpoint_of_another_name_is_the_same_checkpoint(checkpoint: Path, t
         ({"sweep": SweepOptions(sampler=("euler:3",))}, "euler"),
         ({"weights": ["averaged", 0.5]}, "no average of rate 0.5"),
         ({"over": "checkpoints", "bases": [Path("tpyo")]}, "holds no checkpoints"),
+        ({"spread": Spread(devices=("gpu0",))}, "device 'gpu0' is unknown"),
+        ({"spread": Spread(devices=("cpu", "cuda:9999"))}, "device cuda:9999"),
     ],
 )
 @pytest.mark.usefixtures("reader")
