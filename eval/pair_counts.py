@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 from scipy.optimize import linear_sum_assignment
 
 from eval.normalise import Normaliser, flat, graphemes, lines_of, normalise
-from eval.text_metrics import shared, shared_share, trigrams
+from eval.text_metrics import counted, shared, shared_share, trigrams
 
 _TO_THE_BONE = str.maketrans("0", "o", string.punctuation + string.whitespace + "1li|")
 
@@ -61,25 +60,28 @@ class _Text:
     """Grapheme clusters, lines joined by spaces."""
     words: Sequence[str]
     lines: Sequence[str]
-    characters: Counter[str]
-    words_counted: Counter[str]
-    lines_counted: Counter[str]
-    trigrams: Counter[tuple[str, ...]]
+    characters: Sequence[str]
+    """Grapheme clusters without blanks."""
+    characters_counted: dict[str, int]
+    words_counted: dict[str, int]
+    lines_counted: dict[str, int]
+    trigrams: dict[tuple[str, ...], int]
 
 
 @lru_cache(maxsize=1 << 15)
 def _take_apart(text: str, normaliser: Normaliser) -> _Text:
     joined = flat(text, normaliser)
     words, lines = joined.split(), lines_of(text, normaliser)
-    characters = graphemes(joined)
+    whole, characters = graphemes(joined), graphemes("".join(words))
     return _Text(
-        characters,
+        whole,
         words,
         lines,
-        Counter(graphemes("".join(words))),
-        Counter(words),
-        Counter(lines),
-        trigrams(characters),
+        characters,
+        counted(characters),
+        counted(words),
+        counted(lines),
+        trigrams(whole),
     )
 
 
@@ -95,9 +97,9 @@ def count_pair(target: str, reading: str, normaliser: Normaliser = "ci") -> Pair
         n_reading=len(h.flat),
         n_edits=n_edits,
         n_edits_free=_edits_in_any_order(t.lines, h.lines, n_edits),
-        n_chars_target=t.characters.total(),
-        n_chars_reading=h.characters.total(),
-        n_chars_shared=shared(t.characters, h.characters),
+        n_chars_target=len(t.characters),
+        n_chars_reading=len(h.characters),
+        n_chars_shared=shared(t.characters_counted, h.characters_counted),
         n_words_target=len(t.words),
         n_words_reading=len(h.words),
         n_words_shared=shared(t.words_counted, h.words_counted),
@@ -160,17 +162,21 @@ def _edits_in_any_order(target: Sequence[str], reading: Sequence[str], n_edits: 
 
 def _count_case(target: str, reading: str) -> tuple[int, int]:
     if target == reading:
-        n_cased = sum(c.lower() != c.upper() for c in target)
-        return n_cased, n_cased
+        return (n_cased := _n_cased(target)), n_cased
     n_cased = n_same = 0
     for block in Levenshtein.opcodes(_folded(target), _folded(reading)):
         if block.tag != "equal":
             continue
-        pairs = zip(target[block.src_start : block.src_end], reading[block.dest_start :], strict=False)
-        same = [t == h for t, h in pairs if t.lower() != t.upper()]
-        n_cased += len(same)
-        n_same += sum(same)
+        t, h = target[block.src_start : block.src_end], reading[block.dest_start : block.dest_end]
+        n = _n_cased(t)
+        n_cased += n
+        n_same += n if t == h else sum(a == b for a, b in zip(t, h, strict=True) if a.lower() != a.upper())
     return n_cased, n_same
+
+
+def _n_cased(text: str) -> int:
+    """Letters that have a case."""
+    return sum(map(str.isalpha, text)) if text.isascii() else sum(c.lower() != c.upper() for c in text)
 
 
 def _folded(text: str) -> str | list[str]:

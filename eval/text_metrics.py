@@ -7,7 +7,7 @@ Benchmarks use the same names for different things; these are ours, stated in do
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from rapidfuzz.distance import Levenshtein
@@ -20,6 +20,7 @@ __all__ = [
     "WordScores",
     "cer",
     "char_scores",
+    "counted",
     "edits",
     "em",
     "line_acc",
@@ -117,30 +118,36 @@ def trigram_sim(target: str, reading: str, normaliser: Normaliser = "ci") -> flo
     )
 
 
-def overlap(target: Iterable[str], reading: Iterable[str]) -> int:
+def overlap(target: Sequence[str], reading: Sequence[str]) -> int:
     """Size of the intersection of two multisets."""
-    return shared(Counter(target), Counter(reading))
+    return shared(counted(target), counted(reading))
 
 
-def shared(target: Counter[Gram], reading: Counter[Gram]) -> int:
-    """`overlap` of multisets that are counted already: many times as fast as `(target & reading).total()`."""
-    if len(target) == target.total() or len(reading) == reading.total():  # nothing occurs twice
+def counted(items: Sequence[Gram]) -> dict[Gram, int]:
+    """How often each item occurs: a `Counter`, or, quicker, a plain dict where nothing occurs twice."""
+    once = dict.fromkeys(items, 1)
+    return once if len(once) == len(items) else Counter(items)
+
+
+def shared(target: dict[Gram, int], reading: dict[Gram, int]) -> int:
+    """`overlap` of multisets that are counted already."""
+    if not (isinstance(target, Counter) and isinstance(reading, Counter)):  # one of them holds nothing twice
         return len(target.keys() & reading.keys())
     return sum([min(n, target[item]) for item, n in reading.items() if item in target])
 
 
-def trigrams(characters: str | Sequence[str]) -> Counter[tuple[str, ...]]:
+def trigrams(characters: str | Sequence[str]) -> dict[tuple[str, ...], int]:
     """Trigrams of a text's grapheme clusters, padded by two marks at both ends; none of an empty text."""
     if not characters:
-        return Counter()
+        return {}
     padded = ["", "", *characters, "", ""]
-    return Counter(zip(padded, padded[1:], padded[2:], strict=False))
+    return counted(list(zip(padded, padded[1:], padded[2:], strict=False)))
 
 
-def shared_share(target: Counter[Gram], reading: Counter[Gram]) -> float:
+def shared_share(target: dict[Gram, int], reading: dict[Gram, int]) -> float:
     """Shared over all members of two multisets; both empty is 1."""
     n_shared = shared(target, reading)
-    union = target.total() + reading.total() - n_shared
+    union = sum(target.values()) + sum(reading.values()) - n_shared
     return n_shared / union if union else 1.0
 
 

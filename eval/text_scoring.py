@@ -75,10 +75,14 @@ def _joined(lines: Sequence[TextLine], protocol: Protocol) -> str:
 
 def _counted(cells: pd.DataFrame, protocol: Protocol) -> pa.Table:
     txts, readings = (pa.array(cells[name]).to_pylist() for name in ("txt", "reading"))
-    counts = [_count(*texts, protocol.normaliser) for texts in zip(txts, readings, strict=True)]
-    columns = dict(zip(PairCounts._fields, zip(*counts, strict=True), strict=True))
+    pairs = list(zip(txts, readings, strict=True))
+    position = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}  # settings read the same text alike
+    counts = [_count(*pair, protocol.normaliser) for pair in position]
+    columns = pa.table(dict(zip(PairCounts._fields, zip(*counts, strict=True), strict=True)))
+    spread = columns.take(pa.array([position[pair] for pair in pairs]))
     keys = {name: cells[name] for name in ("setting_id", "prompt_id", "seed")}
-    return pa.table(keys | {"protocol_id": [protocol.id] * len(cells), "reading": readings} | columns)
+    named = keys | {"protocol_id": [protocol.id] * len(cells), "reading": readings}
+    return pa.table(named | dict(zip(spread.column_names, spread.columns, strict=True)))
 
 
 def _count(txt: str, reading: str | None, normaliser: Normaliser) -> PairCounts:
