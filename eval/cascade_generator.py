@@ -18,7 +18,7 @@ from txtdiff.model.config import ModelConfig
 __all__ = ["CascadeGenerator", "cascade_settings"]
 
 _ALWAYS_SHOWN = ("sampler", "n_steps", "guidance_txt", "guidance_capt")
-_OPTIONAL = ("dynamic_threshold", "guidance_rescale")
+_OPTIONAL = ("dynamic_threshold", "guidance_rescale", "guidance_interval", "autoguidance", "clamp")
 
 
 class CascadeGenerator:
@@ -56,7 +56,8 @@ def cascade_settings(
     """Every setting of a sweep over one cascade.
 
     Args:
-        about: what else identifies the network, e.g. which averaged weights; goes into every spec.
+        about: what else identifies the network, e.g. which averaged weights; goes into every spec, `weaker`
+            only into those of settings that are guided away from it.
         name: put before the label when several checkpoints are compared.
 
     Raises:
@@ -77,7 +78,8 @@ def _setting(
 ) -> Setting:
     base, *upsamplers = cascade.stages
     first = _checked(_base_point(point, base.config))
-    spec = {"generator": "txtdiff", "suite": suite.id, "checkpoint": base.digest} | dict(about) | _dump(first)
+    about = {key: value for key, value in about.items() if key != "weaker" or first.autoguidance != 1}
+    spec = {"generator": "txtdiff", "suite": suite.id, "checkpoint": base.digest} | about | _dump(first)
     spec["upsamplers"] = [
         {"checkpoint": stage.digest} | _dump(_checked(_upsampler_point(point, sweep, stage.config)))
         for stage in upsamplers
@@ -135,7 +137,9 @@ def _label(point: Mapping[str, Any], base: SamplerSettings) -> str:
         guidance += f"/{base.guidance_capt:g}"
     extras = {"eta": base.eta or None, "threshold": base.dynamic_threshold, "noise": point["noise_level"]}
     extras["rescale"] = base.guidance_rescale or None
-    return " ".join(
-        [f"{base.sampler}:{base.n_steps}", guidance]
-        + [f"{key}={value:g}" for key, value in extras.items() if value is not None]
-    )
+    extras["auto"] = base.autoguidance if base.autoguidance != 1 else None
+    words = [f"{base.sampler}:{base.n_steps}", guidance]
+    words += [f"{key}={value:g}" for key, value in extras.items() if value is not None]
+    if base.guidance_interval is not None:
+        words.append("guided={:g}-{:g}".format(*base.guidance_interval))
+    return " ".join(words if base.clamp else [*words, "unclamped"])

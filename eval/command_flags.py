@@ -103,6 +103,23 @@ class ScoringFlags(ReadingFlags):
         )
 
 
+_CASCADE_ONLY = (
+    "upsampler",
+    "over",
+    "sampler",
+    "guidance_capt",
+    "eta",
+    "dynamic_threshold",
+    "guidance_rescale",
+    "autoguidance",
+    "weaker",
+    "noise_level",
+    "upsampler_sampler",
+    "upsampler_guidance",
+    "sweep",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepFlags(ScoringFlags):
     """What is swept; lists are comma-separated or given several times, every combination is a setting."""
@@ -157,6 +174,15 @@ class SweepFlags(ScoringFlags):
     dynamic_threshold: Annotated[
         str | None, typer.Option(metavar="Q,Q…", help="Quantiles of dynamic thresholding; default: clamp.")
     ] = None
+    guidance_rescale: Annotated[
+        str | None, typer.Option(metavar="R,R…", help="How far a guided picture's contrast is brought back.")
+    ] = None
+    autoguidance: Annotated[
+        str | None, typer.Option(metavar="S,S…", help="Guidance away from the model of --weaker; 1 = none.")
+    ] = None
+    weaker: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A weaker model, to be guided away from.")
+    ] = None
     noise_level: Annotated[
         str | None, typer.Option(metavar="N,N…", help="Noise on the upsamplers' small picture.")
     ] = None
@@ -167,7 +193,10 @@ class SweepFlags(ScoringFlags):
         float | None, typer.Option(help="Guidance scale of the upsamplers; default 1.")
     ] = None
     sweep: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Axes in TOML; options given besides come before it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Axes in TOML, guidance_interval and clamp too; options come before it."
+        ),
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are sampled together.")] = 16
     reference: Reference = None
@@ -185,6 +214,7 @@ class SweepFlags(ScoringFlags):
                 ray_address=self.ray_address,
             ),
             upsamplers=self.upsampler or (),
+            weaker=self.weaker,
             weights=[parse_weights(part) for part in self.weights.split(",")],
             over=self.over,
             suite=self.suite,
@@ -201,6 +231,12 @@ class SweepFlags(ScoringFlags):
                     "--steps and --size are for --diffusers", "A cascade takes --sampler NAME:STEPS."
                 )
             return DiffusersOptions()
+        for name in _CASCADE_ONLY:
+            if getattr(self, name) is not None:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is for --base",
+                    "A diffusers pipeline takes --steps, --guidance and --size.",
+                )
         return DiffusersOptions(
             steps=whole_numbers(self.steps) or (None,),
             guidance=floats(self.guidance) or (None,),
@@ -214,6 +250,8 @@ class SweepFlags(ScoringFlags):
             "guidance_capt": floats(self.guidance_capt),
             "eta": floats(self.eta),
             "dynamic_threshold": floats(self.dynamic_threshold),
+            "guidance_rescale": floats(self.guidance_rescale),
+            "autoguidance": floats(self.autoguidance),
             "noise_level": floats(self.noise_level),
             "upsampler_sampler": self.upsampler_sampler,
             "upsampler_guidance": self.upsampler_guidance,

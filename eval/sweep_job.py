@@ -49,6 +49,8 @@ class SweepJob:
     pipeline: DiffusersOptions = field(default_factory=DiffusersOptions)
     spread: Spread = field(default_factory=Spread)
     upsamplers: Sequence[Path] = ()
+    weaker: Path | None = None
+    """Checkpoint of the network that `sweep.autoguidance` leads the bases away from."""
     weights: Sequence[Weights] = ("averaged",)
     over: Literal["checkpoints"] | None = None
     """checkpoints: every checkpoint of each base, for text accuracy as a function of images trained on."""

@@ -60,6 +60,12 @@ class SweepOptions(Settings):
     """Quantiles of dynamic thresholding; unset = clamp."""
     guidance_rescale: tuple[float | None, ...] = (None,)
     """How far the contrast of a guided prediction is brought back."""
+    guidance_interval: tuple[tuple[float, float] | None, ...] = (None,)
+    """Parts of the process that are guided, 0 = clean end to 1 = noise; unset = all of it."""
+    autoguidance: tuple[float, ...] = (1.0,)
+    """Guidance away from a weaker network, which the job names; 1 = none."""
+    clamp: tuple[bool, ...] = (True,)
+    """Whether every predicted picture is kept within -1…1."""
     noise_level: tuple[int | None, ...] = (None,)
     """Noise levels of the upsamplers' small picture."""
     upsampler_sampler: str | None = None

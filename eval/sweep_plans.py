@@ -41,10 +41,13 @@ class CascadePlan:
     weights: Weights
     trained_on: DataConfig
     """The pictures that the base was trained on."""
+    weaker: Path | None = None
+    """Checkpoint of the network that autoguidance leads the base away from."""
 
     def generator(self, device: str, batch_size: int) -> CascadeGenerator:
         """The cascade itself, ready to make pictures on a device."""
-        return CascadeGenerator(load_cascade(self.checkpoints, self.weights, device=device), batch_size)
+        cascade = load_cascade(self.checkpoints, self.weights, weaker=self.weaker, device=device)
+        return CascadeGenerator(cascade, batch_size)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ def plan_sweep(job: SweepJob) -> Sequence[SweepPart]:
     """
     if bool(job.bases) == (job.diffusers is not None):
         raise InputError("give --base or --diffusers: who is to make the pictures?")
+    if (job.weaker is not None) != any(scale != 1 for scale in job.sweep.autoguidance):
+        raise InputError(
+            "--weaker and --autoguidance go together", "One names the weaker model, the other how strongly."
+        )
     suite = load_suite(job.suite, job.limit)
     whole = Plan(suite, cells_of(suite), (), checked_reference(job.reference))
     if job.diffusers is not None:
@@ -110,12 +117,14 @@ def _plan_cascade(
     job: SweepJob, whole: Plan, base: Path, weights: Weights, *, is_one_of_several: bool
 ) -> CascadePlan:
     checkpoints = [find_checkpoint(path) for path in cascade_paths(base, job.upsamplers)]
+    weaker = None if job.weaker is None else find_checkpoint(job.weaker)
     cascade = Cascade(tuple(_outline(checkpoint, weights) for checkpoint in checkpoints))
     about = {"weights": str(weights), "images": _images(checkpoints[0])}
+    about |= {} if weaker is None else {"weaker": _outline(weaker, weights).digest}
     name = " ".join([_name(base)] * is_one_of_several + [str(weights)] * (len(job.weights) > 1))
     settings = cascade_settings(cascade, whole.suite, job.sweep, about, name)
     plan = Plan(whole.suite, whole.cells, settings, whole.reference)
-    return CascadePlan(plan, checkpoints, weights, load_config(checkpoints[0]).data)
+    return CascadePlan(plan, checkpoints, weights, load_config(checkpoints[0]).data, weaker)
 
 
 def _outline(checkpoint: Path, weights: Weights) -> Stage:

@@ -224,6 +224,8 @@ def test_a_checkpoint_of_another_name_is_the_same_checkpoint(checkpoint: Path, t
         ({"reference": Path("no.duckdb")}, "no.duckdb"),
         ({"sweep": SweepOptions(sampler=("euler:3",))}, "euler"),
         ({"weights": ["averaged", 0.5]}, "no average of rate 0.5"),
+        ({"sweep": SweepOptions(autoguidance=(2.0,))}, "--weaker"),
+        ({"weaker": Path("tpyo")}, "--autoguidance"),
         ({"over": "checkpoints", "bases": [Path("tpyo")]}, "holds no checkpoints"),
         ({"spread": Spread(devices=("gpu0",))}, "device 'gpu0' is unknown"),
         ({"spread": Spread(devices=("cpu", "cuda:9999"))}, "device cuda:9999"),
@@ -293,6 +295,32 @@ def test_a_setting_that_the_sampler_refuses_is_a_user_error(cascade: Cascade) ->
         cascade_settings(cascade, suite, SweepOptions(guidance_rescale=(0.5,)), {})
 
 
+def test_settings_differ_by_range_interval_and_a_weaker_model(
+    cascade: Cascade, checkpoint: Path, tmp_path: Path
+) -> None:
+    base = cascade.stages[0]
+    other = StageModel(build_network(base.config).eval(), base.model.diffusion)
+    weaker = save_checkpoint(Stage(other, "other"), tmp_path / "weaker")
+    path = tmp_path / "sweep.toml"
+    path.write_text(
+        'sampler = ["ddim:2"]\nguidance = [3]\nguidance_interval = [[0.2, 0.9]]\nclamp = [true, false]\n'
+    )
+    flags = SweepFlags(base=[checkpoint], weaker=weaker, autoguidance="1,2", sweep=path, limit=1)
+    [part] = plan_sweep(flags.job())
+    labels = [setting.label for setting in part.plan.settings]
+    first = "ddim:2 s=3 guided=0.2-0.9"
+    assert labels == [
+        first,
+        f"{first} unclamped",
+        "ddim:2 s=3 auto=2 guided=0.2-0.9",
+        f"{labels[2]} unclamped",
+    ]
+    assert ["weaker" in setting.spec for setting in part.plan.settings] == [False, False, True, True]
+    generator = part.generator("cpu", 1)
+    made = [next(generator.make(setting, part.plan.cells))[0].picture for setting in part.plan.settings]
+    assert len({picture.tobytes() for picture in made if picture is not None}) == 4
+
+
 def test_a_sweep_can_be_written_down(tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text('sampler = ["ddim:5", "plms:5"]\nguidance = [1, 3]\nupsampler_guidance = 2')
@@ -312,6 +340,8 @@ def test_words_of_the_command_line() -> None:
     assert floats(None) is None
     assert [parse_weights(text) for text in ("averaged", "raw", "0.99")] == ["averaged", "raw", 0.99]
     assert SweepFlags(weights="averaged,raw,0.99").job().weights == ["averaged", "raw", 0.99]
+    with pytest.raises(InputError, match="--noise-level is for --base"):
+        SweepFlags(diffusers="somebody/pipeline", noise_level="50").job()
     with pytest.raises(InputError, match="list of numbers"):
         floats("1;3")
     with pytest.raises(InputError, match="no weights"):
