@@ -2,12 +2,12 @@
 
     python tests/eval/soak_sweep.py --kills 120 --spread-kills 20 --ray-kills 5
 
-The process that makes and keeps pictures is killed at any moment, until the sweep is complete; then the same
-of a sweep spread over two processes, and over two actors of a Ray that the keeper starts. It is the keeper
-that is killed: workers must end by themselves. Half the kills of a spread sweep come at any moment after a
-picture was kept, the others at any moment at all, which is mostly while workers open. After each kill the
-store must open and no picture that was done may be missing: at most the batches in flight are lost. In the
-end rows and picture files are those of a sweep nobody killed.
+The process that makes and keeps pictures is killed until the sweep is complete, half the times at any moment
+after a picture was kept, half at any moment at all, which may be while it starts; then the same of a sweep
+spread over two processes, and over two actors of a Ray that the keeper starts. It is the keeper that is
+killed: workers must end by themselves. After each kill the store must open and no picture that was done may
+be missing: at most the batches in flight are lost. In the end rows and picture files are those of a sweep
+nobody killed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from eval_fakes import SlowPart, SlowWriter, right, small_suite
@@ -67,7 +68,7 @@ def main(
             for name, n_kills in runs.items()
             if n_kills
         }
-    print("| what | " + " | ".join(counts) + " |\n|---" * (1 + len(counts)) + "|")
+    print("| what | " + " | ".join(counts) + " |\n" + "|---" * (1 + len(counts)) + "|")
     for what in sorted(set().union(*counts.values())):
         print(f"| {what} | " + " | ".join(str(found[what]) for found in counts.values()) + " |")
 
@@ -85,7 +86,7 @@ def soak(folder: Path, kills: int, spread: Spread | None, dice: random.Random) -
         def moment() -> Moment | None:
             if seen["kills"] >= kills:
                 return None
-            if spread is not None and dice.random() < 0.5:
+            if dice.random() < 0.5:
                 return Moment(dice.uniform(0, MAKING_S), from_first_kept=True)
             return Moment(dice.uniform(0, whole_s))
 
@@ -121,35 +122,28 @@ def one_sweep(
 
 def killed_or_done(path: Path, moment: Moment | None, spread: Spread | None) -> bool:
     """Run the sweep in a process forked from this one, which has imported everything; whether it ended."""
-    n_before = count_files(path)
+    hears_kept, says_kept = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.setpgid(0, 0)
-            sweep(path, spread)
+            os.close(hears_kept)
+            sweep(path, spread, says_kept)
             status = 0
         finally:
             os._exit(status)
+    os.close(says_kept)
     if moment is not None:
-        while moment.from_first_kept and count_files(path) == n_before and not has_ended(child):
-            time.sleep(0.002)
+        if moment.from_first_kept:
+            os.read(hears_kept, 1)  # nothing, where the child ends first
         time.sleep(moment.after_s)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    os.close(hears_kept)
     assert status in (0, signal.SIGKILL), f"the sweep failed by itself: {status}"
     wait_for_workers(child, 120 if spread is not None and spread.runner == "ray" else 20)
     return status == 0
-
-
-def has_ended(child: int) -> bool:
-    """Whether a child has ended; it stays to be waited for."""
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def count_files(path: Path) -> int:
-    """Picture files of a store."""
-    return len(list(path.with_suffix(".pictures").rglob("*.png")))
 
 
 def wait_for_workers(group: int, limit_s: float) -> None:
@@ -164,13 +158,21 @@ def wait_for_workers(group: int, limit_s: float) -> None:
     raise AssertionError("a worker outlived its sweep")
 
 
-def sweep(path: Path, spread: Spread | None) -> None:
-    """Make and keep 30 pictures of two settings."""
+def sweep(path: Path, spread: Spread | None, says_kept: int) -> None:
+    """Make and keep 30 pictures of two settings, and say so of every batch that is kept."""
     suite = small_suite(15)
     settings = [make_setting({"number": i}, str(i)) for i in range(2)]
     plan = Plan(suite, cells_of(suite), settings, run_id="r")
     with open_store(path, "write") as store:
         write_plan(store, plan)
+        write = store.write
+
+        def write_and_say(table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+            write(table, rows)
+            with suppress(BrokenPipeError):
+                os.write(says_kept, b"." * len(rows))
+
+        store.write = write_and_say  # type: ignore[method-assign]
         if spread is None:
             make_pictures(store, plan, SlowWriter(right, BATCH))
         else:
