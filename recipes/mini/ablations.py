@@ -25,7 +25,7 @@ import typer
 from PIL import Image
 
 from datatools.atomic import write_text_atomic
-from datatools.console import parse_count
+from datatools.console import parse_count, run_app
 from eval.statistics import Interval, bootstrap_weights, ratio_interval, sign_flip_p
 from eval.store import open_store
 from txtdiff.cascade import Prompt, SamplerSettings, load_cascade, sample_pictures
@@ -147,8 +147,8 @@ Folder = Annotated[Path, typer.Argument(help="Where all of it goes.")]
 @app.command()
 def train(
     folder: Folder,
-    images: Annotated[str, typer.Option(help="Pictures that each base sees.")] = "150k",
-    upsampler_images: Annotated[str, typer.Option(help="Pictures that each upsampler sees.")] = "50k",
+    images: Annotated[str, typer.Option(help="Pictures that each base sees.")] = "128k",
+    upsampler_images: Annotated[str, typer.Option(help="Pictures that each upsampler sees.")] = "38400",
     seeds: Annotated[int, typer.Option(help="How often each arm is trained.")] = 3,
     jobs: Annotated[int, typer.Option(help="Arms side by side.")] = 2,
     only: Annotated[list[str] | None, typer.Option(help="Only these arms. Repeatable.")] = None,
@@ -200,13 +200,21 @@ def table(folder: Folder) -> None:
             typer.echo(f"\n{name}, exact match after so many pictures: {curve}")
 
 
+@app.command()
+def readings(folder: Folder, out: Annotated[Path, typer.Argument(help="A CSV file.")]) -> None:
+    """Write what was read in each picture, to recompute the table from."""
+    columns = ["arm", "run", "images", "prompt_id", "txt", "reading", "em"]
+    load_scores(folder).sort_values(columns[:4])[columns].to_csv(out, index=False)
+
+
 def load_scores(folder: Path) -> pd.DataFrame:
     """One row per picture: arm, seed of its training, pictures seen, prompt, exact match, letters."""
     with open_store(folder / STORE, "read") as store:
         scores = store.frame(
-            """SELECT s.label, t.prompt_id, t.em_ci::DOUBLE AS em,
+            """SELECT s.label, t.prompt_id, p.txt, t.reading, t.em_ci::DOUBLE AS em,
                       1 - least(1, coalesce(t.n_edits, t.n_target) / t.n_target) AS letters
-               FROM text_scores t JOIN settings s USING (setting_id)"""
+               FROM text_scores t JOIN settings s USING (setting_id)
+               JOIN prompts p ON p.suite_id = s.suite_id AND p.prompt_id = t.prompt_id"""
         )
     parts = scores.label.str.extract(r"^(?P<arm>.*)-(?P<run>\d+)-(?P<images>\d+)$")
     return scores.join(parts.astype({"run": int, "images": int}))
@@ -242,4 +250,4 @@ def difference(
 
 
 if __name__ == "__main__":
-    app()
+    run_app(app)
