@@ -33,6 +33,7 @@ from txtdiff.config_files import file_layer, make_config, preset_layer
 from txtdiff.data.batch import Batch, collate, conditions_of
 from txtdiff.data.dataset import Sample
 from txtdiff.training.distributed import Ranks
+from txtdiff.training.graph import Recorder
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.state import TrainingState
 from txtdiff.training.step import train_step
@@ -48,7 +49,7 @@ SMALL = {
     }
 }  # fmt: skip
 
-Compiled = Literal["no", "model", "blocks", "graphs"]
+Compiled = Literal["no", "model", "blocks", "graph"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ EAGER = {
     "tf32, channels first, eager": Contender("fp32", tf32=True),
     "fp32, channels first, eager": Contender("fp32", tf32=False),
 }
-KINDS: tuple[Compiled, ...] = ("model", "graphs", "blocks")
+KINDS: tuple[Compiled, ...] = ("graph", "model", "blocks")
 COMPILED = {kind: Contender("bf16", tf32=True, compiled=kind) for kind in KINDS}
 
 
@@ -108,31 +109,28 @@ class Bench:
             match contender.compiled:
                 case "model":
                     self.forwards[contender] = torch.compile(network)
-                case "graphs":
-                    self.forwards[contender] = torch.compile(network, mode="reduce-overhead")
                 case "blocks":
                     compile_blocks(network)  # in place: the others force it eager
                     self.forwards[contender] = network
-                case "no":
+                case "no" | "graph":
                     self.forwards[contender] = network
         return self.forwards[contender]
 
     def step(self, contender: Contender, batch: Batch) -> Callable[[], None]:
         """A function that makes some steps and waits for the device."""
         state, forward = self.state(contender.precision), self.forward(contender)
-        kind = "off" if contender.compiled == "no" else "model"
+        kind = {"no": "off", "blocks": "model"}.get(contender.compiled, contender.compiled)
         config = changed(state.config, "run", compile=kind)
+        recorder = Recorder(list(state.network.parameters())) if kind == "graph" else None
 
         def run() -> None:
             state.config = config
             torch.set_float32_matmul_precision("high" if contender.tf32 else "highest")
             torch.backends.cudnn.allow_tf32 = contender.tf32
-            eager = contender.compiled == "no"
+            eager = contender.compiled in ("no", "graph")
             with torch.compiler.set_stance("force_eager") if eager else nullcontext():
                 for _ in range(self.steps):
-                    if contender.compiled == "graphs":
-                        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-                    train_step(state, batch, forward, Ranks(), self.device)
+                    train_step(state, batch, forward, Ranks(), self.device, recorder)
             self.wait()
 
         return run
@@ -245,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--net", default="base-64", help="a preset, or a file of settings")
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
-    parser.add_argument("--compile", nargs="*", choices=[*COMPILED], default=["model"])
+    parser.add_argument("--compile", nargs="*", choices=[*COMPILED], default=["graph", "model"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="steps in a round")
     parser.add_argument("--seconds", type=float, default=100, help="what does not fit is left out")
