@@ -42,11 +42,11 @@ def acked(self, outcomes):
     commit(self, outcomes)
     print("acked", len(outcomes), flush=True)
 Recorder.commit = acked
-forking, serve = multiprocessing.get_context("fork"), runner._serve
+forking, serve = multiprocessing.get_context("fork"), runner.serve
 def serve_until_parent_ends(*given):
     ctypes.CDLL(None).prctl(1, 9)  # it has the parent's end of the pipe too, and would never see it close
     serve(*given)
-runner._serve, multiprocessing.get_context = serve_until_parent_ends, lambda _: forking
+runner.serve, multiprocessing.get_context = serve_until_parent_ends, lambda _: forking
 settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures={BATCH}, commit_pictures={BATCH})
 for line in sys.stdin:
     source, catalog = map(Path, json.loads(line))
