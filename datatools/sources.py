@@ -111,6 +111,8 @@ def _walk(root: str) -> Iterator[FoundFile]:
         prefix, folder = folders.pop()
         inner = []
         for entry in _entries(folder):
+            if entry.name.startswith("."):
+                continue  # not even looked into: a folder's .git or .Trash may be large, or closed to us
             if entry.is_dir(follow_symlinks=False):
                 inner.append((f"{prefix}{entry.name}/", entry.path))
             elif entry.is_file(follow_symlinks=False):

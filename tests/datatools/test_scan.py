@@ -6,11 +6,13 @@ import os
 import tarfile
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datatools.errors import InputError
 from datatools.scan import scan
+from datatools.sources import open_source
 
 
 def touch(root: Path, *names: str) -> None:
@@ -117,3 +119,17 @@ def test_globs_and_shards_leave_out_what_folders_leave_out(tmp_path: Path) -> No
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         tar.add(tmp_path / "in", ".")  # as `tar cf s.tar .` does
     assert [image.key for image in scan(tmp_path / "s.tar").images] == [f"s/{key}" for key in keys]
+
+
+def test_a_hidden_folder_is_not_even_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/b.png", ".trash/c.png")
+    looked: list[str] = []
+    look = os.scandir
+
+    def watched(folder: Path | str) -> Any:
+        looked.append(Path(folder).name)
+        return look(folder)
+
+    monkeypatch.setattr(os, "scandir", watched)
+    assert [file.relative for file in open_source(str(tmp_path)).files] == ["a/b.png"]
+    assert "a" in looked and ".trash" not in looked
