@@ -26,6 +26,7 @@ from PIL import Image
 
 from datatools.atomic import write_text_atomic
 from datatools.console import parse_count, run_app
+from datatools.errors import InputError, suggest
 from eval.statistics import Interval, bootstrap_weights, ratio_interval, sign_flip_p
 from eval.store import open_store
 from txtdiff.cascade import Prompt, SamplerSettings, load_cascade, sample_pictures
@@ -156,6 +157,9 @@ def train(
     changes: Annotated[list[str] | None, typer.Option("--set", help="A setting of every arm.")] = None,
 ) -> None:
     """Train the arms and let each draw the words. Goes on where it was stopped."""
+    for name in only or ():
+        if name not in ARMS:
+            raise InputError(f"there is no arm '{name}'", suggest(name, ARMS) or f"Arms: {', '.join(ARMS)}.")
     counts = {"base": parse_count(images), "upsampler": parse_count(upsampler_images)}
     todo = [
         Job(name, seed, counts[arm.stage], folder / f"{name}-{seed}", tuple(changes or ()), n_words)
