@@ -98,9 +98,14 @@ def plain(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def say(text: str) -> None:
-    """A message, on stderr, whatever a stranger's names in it hold; a path in it is not broken into lines."""
-    messages.print(plain(text), markup=False, soft_wrap=True)
+def say(text: str, *, warning: str | None = None) -> None:
+    """A message, on stderr, whatever a stranger's names in it hold; a path in it is not broken into lines.
+
+    Args:
+        warning: a word or two that stand before it in yellow.
+    """
+    heading = "" if warning is None else f"[yellow]{warning}:[/] "
+    messages.print(heading + escape(plain(text)), soft_wrap=True)
 
 
 def print_causes(title: str, counts: Mapping[str, int]) -> None:

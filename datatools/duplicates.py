@@ -13,9 +13,8 @@ MAX_DIFFERING_BITS = 4
 
 _MIN_SIMILARITY = 0.8  # of the transcriptions; a sign in the same place with another text is another picture
 
-_COMPARED_CHARS = (
-    2000  # of a transcription; the cost of comparing two grows with the product of their lengths
-)
+# Of a transcription; the cost of comparing two grows with the product of their lengths.
+_COMPARED_CHARS = 2000
 
 # Pictures with one hash and one text are one group at once: a thousand copies are not a million pairs.
 # Of each such group one is compared with others. Five bands: two hashes that differ in at most four bits

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from datatools.console import EXIT_SOME_FAILED, messages, run_app
+from datatools.console import EXIT_SOME_FAILED, run_app, say
 from datatools.flags import flags
 from eval.command_flags import ReadingFlags, Reference, ReportFlags, ScoringFlags, SweepFlags
 from eval.comparison import compare_settings, comparison_lines
@@ -195,7 +195,7 @@ def _audit(store: Path, sheet: Path | None, answers: Path | None, auditor: str) 
     if sheet is not None:
         with open_store(store) as opened:
             n = write_audit_sheet(opened, sheet)
-        messages.print(f"{sheet}/audit.html and audit.csv: {n} pictures to read", markup=False)
+        say(f"{sheet}/audit.html and audit.csv: {n} pictures to read")
     if answers is not None:
         with open_store(store, "update") as opened:
             import_audit(opened, answers, auditor)
@@ -210,4 +210,4 @@ def _finish(counts: Counts, store: Path) -> None:
 
 
 def _tell_where(store: Path) -> None:
-    messages.print(f"scores are in {store}; txtdiff-eval report --store {store} shows them", markup=False)
+    say(f"scores are in {store}; txtdiff-eval report --store {store} shows them")

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from datatools.atomic import write_bytes_atomic
-from datatools.console import messages
+from datatools.console import say
 from datatools.errors import InputError
 from eval.home import cache_folder
 from eval.inception import Inception, build_trunk
@@ -155,7 +155,7 @@ def _keep(cached: Path, tensors: Mapping[str, Tensor]) -> None:
         write_bytes_atomic(cached, safetensors.torch.save(dict(tensors)))
     except OSError as error:
         reason = error.strerror or error
-        messages.print(f"the Inception weights are not kept in {cached.parent}: {reason}", markup=False)
+        say(f"the Inception weights are not kept in {cached.parent}: {reason}")
 
 
 def _downloaded() -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datatools.console import messages, plain, print_causes
+from datatools.console import messages, print_causes, say
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine, find_engine
 from eval.agreement import agreement_lines, load_agreements
@@ -131,7 +131,7 @@ def _score_and_tell(
     """Score, and say what became of the pictures; counts of readings are the first reader's."""
     protocols = read_and_score(store, setting_ids, engines, options)
     for line in agreement_lines(load_agreements(store, setting_ids)) if len(protocols) > 1 else ():
-        messages.print(plain(line), markup=False, soft_wrap=True)
+        say(line)
     return _tell(store, setting_ids, protocols[0].id)
 
 

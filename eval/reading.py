@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from datatools.console import messages, plain, print_causes, progress
+from datatools.console import print_causes, progress, say
 from datatools.decode import Rejection, decode
 from datatools.errors import InputError
 from datatools.ocr import REGION_MARGIN, OcrEngine, Polygon, RegionReader, Repeatable, TextLine, make_ready
@@ -188,7 +188,7 @@ def _read(engine: OcrEngine, found: Sequence[tuple[_Task, Picture]]) -> list[lis
         return list(engine.read(pictures))
     except Exception as error:  # a reader is foreign code: one picture must not cost the others
         if len(found) <= 1:
-            messages.print(plain(f"{engine.name} failed on a picture: {error!r}"), markup=False)
+            say(f"{engine.name} failed on a picture: {error!r}")
             return [None] * len(found)
         return [lines for one in found for lines in _read(engine, [one])]
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from PIL import Image
 
 from datatools.atomic import write_bytes_atomic
-from datatools.console import messages
+from datatools.console import say
 from datatools.errors import InputError
 from eval.places import make_folder_of
 from eval.store_schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADE_FROM_1
@@ -194,7 +194,7 @@ def _upgrade(path: Path, old: duckdb.DuckDBPyConnection, mode: str) -> duckdb.Du
         raise InputError(what, "Make it writable, or copy it to where you may write.") from error
     try:
         connection.execute(f"BEGIN; {UPGRADE_FROM_1} {ADDED_TABLES} COMMIT")
-        messages.print(f"{path}: schema version 1 was brought to {SCHEMA_VERSION}", markup=False)
+        say(f"{path}: schema version 1 was brought to {SCHEMA_VERSION}")
         if mode != "read":
             return connection
     except BaseException:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from datatools.console import messages, plain, progress
+from datatools.console import progress, say
 from datatools.decode import Cause
 from datatools.runner import LocalRunner, Runner
 from datatools.worker import Usage
@@ -149,5 +149,4 @@ def _tell(outcomes: Sequence[SweepOutcome], told: set[str]) -> None:
     for task, made in outcomes:
         if made.detail is not None and made.detail not in told:
             told.add(made.detail)
-            text = plain(f"{task.setting.label}: no picture, {made.detail}")
-            messages.print(text, markup=False, soft_wrap=True)
+            say(f"{task.setting.label}: no picture, {made.detail}")

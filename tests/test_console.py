@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datatools.atomic import atomic_open, write_text_atomic
-from datatools.console import EXIT_INTERRUPTED, EXIT_USAGE, parse_count, plain, run_app
+from datatools.console import EXIT_INTERRUPTED, EXIT_USAGE, parse_count, plain, run_app, say
 from datatools.errors import InputError, suggest
 
 
@@ -120,3 +120,11 @@ def test_an_interrupt_is_one_message_and_exit_code_130(number: signal.Signals) -
     assert child.returncode == EXIT_INTERRUPTED
     assert "interrupted" in stderr
     assert "Traceback" not in stderr
+
+
+def test_what_looks_like_markup_is_said_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    say("[red]a[/b] \x1b[31m" + "long/" * 40, warning="odd")
+    said = capsys.readouterr().err
+    assert said.startswith("odd: [red]a[/b] ")
+    assert "\x1b" not in said
+    assert "long/" * 40 in said

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app
+from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app, say
 from datatools.errors import InputError
 from datatools.flags import flags
 from txtdiff.sample_options import SampleCommand, SampleFlags, sampling_plan
@@ -59,7 +59,7 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
     )
     if outcome.not_uploaded:
         names = ", ".join(path.name for path in outcome.not_uploaded)
-        messages.print(f"not copied to {settings.run.upload}: {names}", markup=False, soft_wrap=True)
+        say(f"not copied to {settings.run.upload}: {names}")
     if outcome.failures:
         print_causes("pictures that could not be read", outcome.failures)
     if outcome.failures or outcome.not_uploaded:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperCommand
 
-from datatools.console import count_option, messages, plain
+from datatools.console import count_option, say
 from datatools.errors import InputError
 from txtdiff.pretrained import PREFIX, cascade_paths, recommended, unfamiliar_texts
 from txtdiff.which_weights import parse_weights
@@ -152,8 +152,8 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
 
 def _tell_unfamiliar(base: Path, texts: Sequence[str]) -> None:
     for text in unfamiliar_texts(base, texts):
-        what = f"{plain(repr(text))} is not what {plain(str(base))} was trained to write"
-        messages.print(f"[yellow]hardly legible:[/] {what}; its model card says what is", soft_wrap=True)
+        what = f"{text!r} is not what {base} was trained to write"
+        say(f"{what}; its model card says what is", warning="hardly legible")
 
 
 def _fork_sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascade, SamplingPlan]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 from typer.core import TyperCommand
 
-from datatools.console import count_option, messages, plain
+from datatools.console import count_option, say
 from datatools.errors import InputError
 from txtdiff import config_files as files
 from txtdiff.config import RunConfig
@@ -143,7 +143,7 @@ def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:
         )
     settings = fork_settings(fork_words, flags.stage)
     for note in settings.notes:
-        messages.print(plain(note), markup=False, soft_wrap=True)
+        say(note)
     layer = settings.layer()
     if settings.resume is not None:
         layer["run"]["init"] = str(settings.resume)

@@ -12,7 +12,7 @@ from typing import Literal
 from rich.console import Console
 
 from datatools.atomic import write_bytes_atomic, write_text_atomic
-from datatools.console import messages, plain
+from datatools.console import plain, say
 from datatools.errors import InputError
 from eval.board import Board, BoardRow, MetricInfo
 from eval.leaderboard import load_board
@@ -67,14 +67,14 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
     _show(board, rows, choose_metrics(board, options.metrics), options)
     if options.html is not None:
         write_text_atomic(options.html, render_page(board))
-        messages.print(f"the page is {options.html}", markup=False)
+        say(f"the page is {options.html}")
     if options.plots is not None:
         files = write_figures(replace(board, rows=rows), options.plots)
         names = ", ".join(sorted({file.stem for file in files})) or "none: there are no numbers to draw"
-        messages.print(plain(f"plots in {options.plots}: {names}"), markup=False)
+        say(f"plots in {options.plots}: {names}")
     wrong = failing_rows(board, rows, gates)
     for line in wrong:
-        messages.print(f"gate: {plain(line)}", markup=False, soft_wrap=True)
+        say(f"gate: {plain(line)}")
     return bool(wrong)
 
 

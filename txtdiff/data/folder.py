@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from datatools.captions import read_captions
-from datatools.console import messages, plain, progress
+from datatools.console import plain, progress, say
 from datatools.decode import Rejection, read_size_px
 from datatools.keys import txt_key
 from datatools.scan import ImageRef, Listing, scan
@@ -68,7 +68,7 @@ def _look_at(image: ImageRef, listing: Listing) -> tuple[tuple[int, int] | None,
     try:
         text = None if txt is None else parse_txt(fetch(txt.uri))
     except (OSError, ValueError) as error:
-        messages.print(f"{plain(txt.uri if txt else '')} is left out: {plain(str(error))}", markup=False)
+        say(f"{plain(txt.uri if txt else '')} is left out: {plain(str(error))}")
         text = None
     return _size_px(image), text
 
@@ -111,7 +111,7 @@ def _matched(path: Path | None, read: Callable[[Path], Sidecar], keys: Iterable[
         return {}
     matched = match_keys(read(path), keys)
     for line in _complaints(matched.unmatched, matched.shared):
-        messages.print(f"{plain(str(path))}: {line}", markup=False, soft_wrap=True)
+        say(f"{plain(str(path))}: {line}")
     return matched.values
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from datatools.console import messages, plain
+from datatools.console import messages, plain, say
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
@@ -90,7 +90,7 @@ def _write(run: ForkRun, flags: ForkFlags, out: Path, caption_weights: str, batc
     facts = {"images": images, "averaging_count": run.step + 2, "started_from": origin}
     files[STATE] = json.dumps(facts, indent=1)
     if not run.averages:
-        messages.print(f"{plain(origin)} has no averages: its weights stand in for them", soft_wrap=True)
+        say(f"{origin} has no averages: its weights stand in for them")
     return write_checkpoint(out, images, files)
 
 

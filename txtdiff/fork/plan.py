@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from datatools.console import messages, plain
+from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.conditioning import Prompt, StageModel
 from txtdiff.diffusion.config import DiffusionConfig
@@ -36,7 +36,7 @@ def fork_plan(argv: Sequence[str], device: str) -> ForkPlan:
     """
     asked = fork_sampling(argv)
     for note in asked.notes:
-        messages.print(plain(note), markup=False, soft_wrap=True)
+        say(note)
     if asked.n == 0 or asked.batch_size < 1:
         raise InputError(f"--num_samples {asked.n} --batch_size {asked.batch_size}: no pictures to make")
     stage = _stage(asked, device)

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from datatools.atomic import fsync_directory, make_directory
-from datatools.console import messages, plain
+from datatools.console import plain, say
 from datatools.errors import InputError
 from txtdiff.pretrained import PREFIX, bundled_stage
 from txtdiff.training.tensor_files import stream_tensors
@@ -165,7 +165,7 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
         try:
             verify_checkpoint(path)
         except InputError as error:
-            messages.print(f"[yellow]passed over:[/] {plain(error.what)}", soft_wrap=True)
+            say(error.what, warning="passed over")
         else:
             return path
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from datatools.console import messages, plain
+from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import plain_tree
@@ -65,7 +65,7 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
         if not ranks.leads:  # sums over all ranks, which one of them carries on
             state.totals, state.failures = new_totals(device), Counter()
         if ranks.leads:
-            messages.print(f"going on from {plain(str(checkpoint))}", soft_wrap=True)
+            say(f"going on from {checkpoint}")
     return state
 
 
@@ -121,7 +121,7 @@ def _compare(saved: RunConfig, wanted: RunConfig, checkpoint: Path, ranks: Ranks
             "Choose another --out, or train with the settings of that run (its config.toml).",
         )
     for _, line in changes if ranks.leads else []:
-        messages.print(f"[yellow]changed since the checkpoint:[/] {plain(line)}", soft_wrap=True)
+        say(line, warning="changed since the checkpoint")
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from datatools.console import messages, plain
+from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.data.batch import Batch
 from txtdiff.data.source import Rows
@@ -174,7 +174,7 @@ def open_watch(state: TrainingState, out: Path, rows: Rows | None, ranks: Ranks)
         yield Watch(state, out, ranks, None, None, None)
         return
     if state.failures:
-        messages.print(plain(f"so far could not be read: {dict(state.failures)}"), soft_wrap=True)
+        say(f"so far could not be read: {dict(state.failures)}")
     metrics, speed = (
         MetricLog(out / "metrics.jsonl", state.images),
         MetricLog(out / "speed.jsonl", state.images),
