@@ -1,6 +1,8 @@
-"""Write the suite of the mini cascade: held-out words, alone and in lines, orders of letters, empty texts.
+"""Write the suites of the mini recipes: held-out words, orders of letters, empty texts; lines too in the second.
 
-python recipes/mini/suite.py recipes/mini/words.jsonl
+python recipes/mini/suite.py recipes/mini/words.jsonl recipes/mini/lines.jsonl
+
+The second has all of the first and its name, so that what both ask for is drawn from the same noise.
 """
 
 from __future__ import annotations
@@ -18,7 +20,13 @@ SEED = 66
 N_LONGER, N_STRINGS, N_BLANK, N_LINED = 100, 60, 60, 100
 
 
-def main(path: Path) -> None:
+def main(short: Path, long: Path) -> None:
+    rows = one_line()
+    write(short, 1, rows)
+    write(long, 2, rows + several_lines())
+
+
+def one_line() -> list[dict[str, Any]]:
     kinds = {
         "word-3-4": list(words(BANDS, (3, 4), True)),
         "word-5-8": list(words(BANDS, (5, 8), True))[:: max(1, len(words(BANDS, (5, 8), True)) // N_LONGER)],
@@ -31,11 +39,20 @@ def main(path: Path) -> None:
         for i, text in enumerate(texts):
             capt = captions["" if kind == "blank" else "text"].pop()
             rows.append({"id": f"{kind}-{i:03}", "stratum": kind, "txt": text.upper(), "capt": capt})
+    return rows
+
+
+def several_lines() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for n_lines, kind in ((2, "two-lines"), (3, "three-lines")):
         for i, (text, capt) in enumerate(lined(n_lines)):
             rows.append({"id": f"{kind}-{i:03}", "stratum": kind, "txt": text, "capt": capt})
-    rows.sort(key=lambda row: (row["id"][-3:], row["stratum"]))  # any beginning is a fair mix
-    head = {"suite": "mini-words", "version": 2, "images_per_prompt": 1}
+    return rows
+
+
+def write(path: Path, version: int, rows: list[dict[str, Any]]) -> None:
+    rows = sorted(rows, key=lambda row: (row["id"][-3:], row["stratum"]))  # any beginning is a fair mix
+    head = {"suite": "mini-words", "version": version, "images_per_prompt": 1}
     path.write_text("".join(json.dumps(row) + "\n" for row in [head, *rows]), "utf-8")
 
 
@@ -63,4 +80,4 @@ def described() -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
