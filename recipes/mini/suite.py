@@ -1,4 +1,4 @@
-"""Write the suites of the mini recipes: held-out words, orders of letters, empty texts; lines too in the second.
+"""Write the suites of the mini recipes: held-out words, orders of letters, empty texts; lines in the second.
 
 python recipes/mini/suite.py recipes/mini/words.jsonl recipes/mini/lines.jsonl
 
