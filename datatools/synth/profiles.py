@@ -91,6 +91,12 @@ PROFILES: dict[str, Profile] = {
     "mini-long": replace(
         _MINI, description="the same with three to six letters: what comes next", letters=(3, 6)
     ),
+    "mini-words": replace(
+        _MINI,
+        description="the same with three to eight letters: every length of the suites",
+        letters=(3, 8),
+        min_letter_px=7,
+    ),
     "mini-lines": replace(
         _MINI,
         description="the same in one to three lines, each a word of three to eight letters: what comes last",

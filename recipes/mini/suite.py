@@ -1,8 +1,9 @@
-"""Write the suites of the mini recipes: held-out words, orders of letters, empty texts; lines in the second.
+"""Write the suites of the mini recipes: held-out words, orders of letters, empty texts.
 
-python recipes/mini/suite.py recipes/mini/words.jsonl recipes/mini/lines.jsonl
+python recipes/mini/suite.py recipes/mini
 
-The second has all of the first and its name, so that what both ask for is drawn from the same noise.
+`lines.jsonl` has all of `words.jsonl`, and lines; `report.jsonl` has all of it, and words of the training
+pictures. All have one name, so that what several ask for is drawn from the same noise.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from datatools.synth import SynthOptions, make_picture
-from datatools.synth.words import BANDS, words
+from datatools.synth.words import BANDS, Band, words
 
 SEED = 66
-N_LONGER, N_STRINGS, N_BLANK, N_LINED = 100, 60, 60, 100
+N_LONGER, N_STRINGS, N_BLANK, N_LINED, N_SEEN = 100, 60, 60, 100, 60
+TAUGHT: tuple[Band, ...] = ("common", "frequent")
+"""The words that the profiles named mini draw."""
 
 
-def main(short: Path, long: Path) -> None:
+def main(folder: Path) -> None:
     rows = one_line()
-    write(short, 1, rows)
-    write(long, 2, rows + several_lines())
+    write(folder / "words.jsonl", 1, rows)
+    write(folder / "lines.jsonl", 2, rows + several_lines())
+    write(folder / "report.jsonl", 3, rows + seen_words())
 
 
 def one_line() -> list[dict[str, Any]]:
@@ -33,12 +37,25 @@ def one_line() -> list[dict[str, Any]]:
         "letters-3-4": strings(),
         "blank": [""] * N_BLANK,
     }
-    captions = described()
+    captions = described(SEED + 1)
     rows: list[dict[str, Any]] = []
     for kind, texts in kinds.items():
         for i, text in enumerate(texts):
             capt = captions["" if kind == "blank" else "text"].pop()
             rows.append({"id": f"{kind}-{i:03}", "stratum": kind, "txt": text.upper(), "capt": capt})
+    return rows
+
+
+def seen_words() -> list[dict[str, Any]]:
+    """Words of the training half, as many short ones as long ones."""
+    captions = described(SEED + 3)["text"]
+    rows: list[dict[str, Any]] = []
+    for kind, letters in (("seen-3-4", (3, 4)), ("seen-5-8", (5, 8))):
+        known = words(TAUGHT, letters, False)
+        for i, text in enumerate(known[:: len(known) // N_SEEN][:N_SEEN]):
+            rows.append(
+                {"id": f"{kind}-{i:03}", "stratum": kind, "txt": text.upper(), "capt": captions.pop()}
+            )
     return rows
 
 
@@ -70,14 +87,14 @@ def lined(n_lines: int) -> list[tuple[str, str]]:
     return [(picture.text, picture.captions[0]) for picture in islice(fitting, N_LINED)]
 
 
-def described() -> dict[str, list[str]]:
+def described(seed: int) -> dict[str, list[str]]:
     """Full captions of pictures with text and without, in the words the model was trained on."""
     found: dict[str, list[str]] = {"": [], "text": []}
     for i in range(1500):
-        picture = make_picture(SynthOptions(profile="mini", split="test-words", seed=SEED + 1), i)
+        picture = make_picture(SynthOptions(profile="mini", split="test-words", seed=seed), i)
         found["text" if picture.text else ""].append(picture.captions[0])
     return found
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]))
