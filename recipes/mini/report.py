@@ -1,0 +1,219 @@
+"""Write the tables of the mini cascade's report from the store that report.sh fills.
+
+    python recipes/mini/report.py runs/report docs/mini-report.md
+
+Each table of the page stands between `<!-- NAME -->` and `<!-- end -->`, and is replaced; what is written
+around it stays. The wall of pictures goes beside the page, into images/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from PIL import Image, ImageDraw, ImageFont
+
+from datatools.atomic import write_text_atomic
+from datatools.console import run_app
+from eval.statistics import mcnemar_midp, wilson
+from eval.store import Store, open_store
+from eval.text_metrics import cer
+
+RECOMMENDED, BASE = "ddim:20 s=4/1.5", "base alone, 32 px"
+READER = "rapidocr"
+GROUPS = {
+    "unseen words of 3 and 4 letters": ("word-3-4",),
+    "seen words of 3 and 4 letters": ("seen-3-4",),
+    "unseen orders of 3 and 4 letters": ("letters-3-4",),
+    "unseen words of 5 to 8 letters": ("word-5-8",),
+    "seen words of 5 to 8 letters": ("seen-5-8",),
+}
+UNSEEN_WORDS = ("word-3-4", "word-5-8")
+N_WALL, WALL_COLUMNS, TILE_PX, LABEL_PX = 48, 8, 128, 18
+
+HERE = Path(__file__).parent
+READINGS, SCORES = HERE / "report-readings.csv", HERE / "report-scores.csv"
+
+PICTURES_SQL = """
+SELECT CASE WHEN s.spec->>'upsamplers' IS NULL THEN $base ELSE s.label END AS setting, r.name AS reader,
+    t.prompt_id, t.reading, t.em_ci::INT AS em, round(a.seconds, 3) AS seconds, a.n_evaluations, a.sha256
+FROM text_scores t JOIN settings s USING (setting_id) JOIN samples a USING (setting_id, prompt_id, seed)
+    JOIN protocols USING (protocol_id) JOIN readers r USING (reader_id)
+ORDER BY s.position, r.name, t.prompt_id
+"""
+SCORES_SQL = """
+SELECT CASE WHEN s.spec->>'upsamplers' IS NULL THEN $base ELSE s.label END AS setting, metric,
+    round(any_value(value), 4) AS value
+FROM scores JOIN settings s USING (setting_id)
+WHERE metric IN ('kid', 'clip_desc') GROUP BY ALL ORDER BY ALL
+"""
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="What report.sh filled.")],
+    page: Annotated[Path, typer.Argument(help="The page whose tables are written anew.")],
+) -> None:
+    """Take readings and scores out of the store, into files beside this one, and write the tables anew."""
+    with open_store(folder / "report.duckdb", "read") as store:
+        pictures = store.frame(PICTURES_SQL, {"base": BASE})
+        store.frame(SCORES_SQL, {"base": BASE}).to_csv(SCORES, index=False)
+        pictures.drop(columns="sha256").to_csv(READINGS, index=False)
+        wall(store, with_prompts(pictures)).save(page.parent / "images" / "mini-wall.png")
+    text = page.read_text("utf-8")
+    for name, rows in tables().items():
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        text = f"{before}<!-- {name} -->\n{rows}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    write_text_atomic(page, text)
+
+
+def tables() -> dict[str, str]:
+    """The page's tables by name, from the two files."""
+    pictures = with_prompts(pd.read_csv(READINGS, keep_default_na=False))
+    return {
+        "board": board(pictures, pd.read_csv(SCORES)),
+        "kinds": by_group(pictures),
+        "lengths": by_length(pictures),
+        "readers": by_reader(pictures),
+    }
+
+
+def with_prompts(pictures: pd.DataFrame) -> pd.DataFrame:
+    """Each picture with what was asked for, and the share of its letters that are right."""
+    prompts = pd.read_json(HERE / "report.jsonl", lines=True, dtype=False).dropna(subset="id")
+    prompts = prompts.assign(position=range(len(prompts)), n_letters=prompts.txt.str.len())
+    joined = pictures.merge(
+        prompts.rename(columns={"id": "prompt_id"}), on="prompt_id", validate="many_to_one"
+    )
+    wrong = [min(1.0, cer(txt, reading)) for txt, reading in zip(joined.txt, joined.reading, strict=True)]
+    return joined.assign(letters=[1 - part for part in wrong])
+
+
+def board(pictures: pd.DataFrame, scores: pd.DataFrame) -> str:
+    """A row per setting, the best of the unseen words first."""
+    read = pictures[pictures.reader == READER]
+    best = of(read, RECOMMENDED, UNSEEN_WORDS)
+    rows = []
+    for label in read.setting.unique():
+        own = read[read.setting == label]
+        words = of(own, label, UNSEEN_WORDS)
+        won, lost = won_and_lost(words, best)
+        against = "" if label == RECOMMENDED else f"+{won} -{lost}, p {mcnemar_midp(won, lost):.2g}"
+        marks = scores[scores.setting == label].set_index("metric").value
+        cells = [
+            label, f"{own.n_evaluations.mean():.0f}", f"{own.seconds.mean():.2f}",
+            *(share(of(own, label, strata)) for strata in (("word-3-4",), ("word-5-8",), ("letters-3-4",))),
+            against, *(f"{marks[name]:.1f}" if name in marks else "" for name in ("clip_desc", "kid")),
+        ]  # fmt: skip
+        rows.append((words.em.mean(), cells))
+    head = [
+        "setting", "passes", "s a picture", "unseen words, 3-4 letters", "5-8 letters", "orders, 3-4",
+        "words won and lost against the recommended", "CLIP", "KID x 1000",
+    ]  # fmt: skip
+    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])])
+
+
+def by_group(pictures: pd.DataFrame) -> str:
+    """Seen and unseen, at both sizes; the upsampler against the base picture that it enlarged."""
+    read = pictures[pictures.reader == READER]
+    rows = []
+    for name, strata in GROUPS.items():
+        small, large = (of(read, label, strata) for label in (BASE, RECOMMENDED))
+        won, lost = won_and_lost(large, small)
+        against = f"{won} won, {lost} lost, p {mcnemar_midp(won, lost):.2g}"
+        rows.append([name, str(len(large)), share(small), share(large), against])
+    small, large = (of(read, label, ("blank",)) for label in (BASE, RECOMMENDED))
+    rows.append(
+        [
+            "empty text: something read",
+            str(len(large)),
+            share(small, wrong=True),
+            share(large, wrong=True),
+            "",
+        ]
+    )
+    return table(["exact match", "n", "base, 32 px", "cascade, 128 px", "upsampling"], rows)
+
+
+def by_length(pictures: pd.DataFrame) -> str:
+    """Unseen words by their number of letters, and the mean over lengths."""
+    read = pictures[pictures.reader == READER]
+    small, large = (of(read, label, UNSEEN_WORDS) for label in (BASE, RECOMMENDED))
+    rows = []
+    for n_letters, own in large.groupby("n_letters"):
+        other = small[small.n_letters == n_letters]
+        rows.append([str(n_letters), str(len(own)), share(other), share(own), f"{own.letters.mean():.1%}"])
+    means = [f"{part.groupby('n_letters').em.mean().mean():.1%}" for part in (small, large)]
+    rows.append(
+        [
+            "each length alike",
+            str(len(large)),
+            *means,
+            f"{large.groupby('n_letters').letters.mean().mean():.1%}",
+        ]
+    )
+    return table(["letters", "n", "base, 32 px", "cascade, 128 px", "letters right, cascade"], rows)
+
+
+def by_reader(pictures: pd.DataFrame) -> str:
+    """The recommended setting as each reader sees it."""
+    readers = sorted(pictures.reader.unique())
+    rows = []
+    for name, strata in GROUPS.items():
+        own = [of(pictures[pictures.reader == reader], RECOMMENDED, strata) for reader in readers]
+        agreeing = own[0].reading.str.upper() == own[-1].reading.str.upper()
+        rows.append([name, *(share(part) for part in own), f"{agreeing.mean():.1%}"])
+    return table(["exact match, cascade", *readers, "both read the same"], rows)
+
+
+def of(pictures: pd.DataFrame, label: str, strata: tuple[str, ...]) -> pd.DataFrame:
+    """The pictures of a setting for some kinds of text, by prompt."""
+    chosen = pictures[(pictures.setting == label) & pictures.stratum.isin(strata)]
+    return chosen.set_index("prompt_id").sort_index()
+
+
+def won_and_lost(mine: pd.DataFrame, other: pd.DataFrame) -> tuple[int, int]:
+    """How many prompts only this one has right, and how many only the other."""
+    difference = mine.em - other.em
+    return int((difference > 0).sum()), int((difference < 0).sum())
+
+
+def share(part: pd.DataFrame, wrong: bool = False) -> str:
+    """Exact match with Wilson's interval."""
+    n_true = int((1 - part.em).sum() if wrong else part.em.sum())
+    low, high = wilson(n_true, len(part))
+    return f"{n_true / len(part):.1%} [{100 * low:.1f} {100 * high:.1f}]"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def wall(store: Store, pictures: pd.DataFrame) -> Image.Image:
+    """The suite's first prompts with text: under each what was asked for, and what was read if not that."""
+    own = pictures[(pictures.setting == RECOMMENDED) & (pictures.reader == READER) & (pictures.txt != "")]
+    own = own.sort_values("position").head(N_WALL)
+    height_px = TILE_PX + LABEL_PX
+    sheet = Image.new("RGB", (WALL_COLUMNS * TILE_PX, -(-len(own) // WALL_COLUMNS) * height_px), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for i, (txt, reading, em, sha256) in enumerate(
+        own[["txt", "reading", "em", "sha256"]].itertuples(index=False)
+    ):
+        x, y = i % WALL_COLUMNS * TILE_PX, i // WALL_COLUMNS * height_px
+        with Image.open(store.picture_path(sha256)) as image:
+            sheet.paste(image, (x, y))
+        wrong = "" if em else f" → {reading or 'nothing'}"
+        draw.text(
+            (x + 3, y + TILE_PX),
+            f"{txt}{wrong}",
+            fill="black" if em else "#b00020",
+            font=font,
+        )
+    return sheet
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False)
+    app.command()(main)
+    run_app(app)
