@@ -24,7 +24,7 @@ from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_
 from eval.fidelity import open_inception
 from eval.fidelity.features import BATCH_SIZE_CPU, Features, prepare
 from eval.fidelity.folders import folder_features
-from eval.inception_weights import find_weights
+from eval.networks.inception_weights import find_weights
 
 
 def make_pictures(folder: Path, n: int, size_px: int) -> list[Path]:

@@ -19,14 +19,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-import eval.normalise
-import eval.pair_counts
+import eval.text_metrics.counts
+import eval.text_metrics.normalisers
 from datatools.ocr import TextLine
-from eval.protocol import Protocol
+from eval.reading.protocol import Protocol
 from eval.run import Plan, write_plan
 from eval.scoring import score_again
 from eval.store import Store, open_store
-from eval.suite import cells_of, load_suite
+from eval.suites import cells_of, load_suite
 from eval.sweep import make_setting
 
 READER = "benchmark"
@@ -56,7 +56,7 @@ def main(
 
 def forget_texts() -> None:
     """Empty every cache of texts, as a new process has them."""
-    for module in (eval.normalise, eval.pair_counts):
+    for module in (eval.text_metrics.normalisers, eval.text_metrics.counts):
         for thing in vars(module).values():
             if hasattr(thing, "cache_clear"):
                 thing.cache_clear()

@@ -43,11 +43,12 @@ from datatools.ocr import open_engine
 from datatools.ocr.rapidocr import RapidOcrEngine, RapidOcrSettings
 from datatools.synth import SynthOptions, make_pictures
 from eval.clip_score import CLIP_KINDS, agreement, clip_prompts, open_clip_scorer
+from eval.commands.jobs import score_folder
 from eval.fidelity import extract_features, open_inception
 from eval.fidelity.features import Features, features_of, prepare
-from eval.jobs import score_folder
-from eval.reading import Picture, lines_from_json
-from eval.score_options import ScoreOptions
+from eval.reading import lines_from_json
+from eval.reading.pictures import Picture
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
 
 CLIP_BATCH = 32

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import typer
 from scipy.stats import binom
 
-from eval.ranking import pair_p_values
 from eval.statistics import (
     bootstrap_weights,
     mcnemar_midp,
@@ -25,6 +24,7 @@ from eval.statistics import (
     sign_flip_p,
     wilson,
 )
+from eval.statistics.ranking import pair_p_values
 
 Floats = npt.NDArray[np.float64]
 

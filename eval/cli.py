@@ -11,13 +11,13 @@ import typer
 
 from datatools.console import EXIT_SOME_FAILED, run_app, say
 from datatools.flags import flags
-from eval.command_flags import ReadingFlags, Reference, ReportFlags, ScoringFlags, SweepFlags
-from eval.comparison import compare_settings, comparison_lines
-from eval.counts import Counts
-from eval.public_prompts import PromptFormat
+from eval.commands.flags import ReadingFlags, Reference, ReportFlags, ScoringFlags, SweepFlags
+from eval.leaderboard.comparison import compare_settings, comparison_lines
 from eval.report.writing import write_report
 from eval.store import open_store
-from eval.store_lines import compat_lines, query_lines
+from eval.store.counts import Counts
+from eval.store.lines import compat_lines, query_lines
+from eval.suites.public_prompts import PromptFormat
 
 __all__ = ["app", "main", "report_main"]
 
@@ -41,7 +41,7 @@ def run(*, store: StoreFile, flags: SweepFlags) -> None:
     Each picture is kept as it is made; a killed run, started again, goes on from there.
     """
     # Networks and readers take seconds to import, which reports and queries need not wait for.
-    from eval.jobs import run_sweep
+    from eval.commands.jobs import run_sweep
 
     _finish(run_sweep(store, flags.job(), flags.readers(), flags.options()), store)
 
@@ -69,7 +69,7 @@ def score(
     flags: ScoringFlags,
 ) -> None:
     """Score pictures that somebody else's model made."""
-    from eval.jobs import score_folder
+    from eval.commands.jobs import score_folder
 
     counts = score_folder(
         store, folder, prompts, name, reference, flags.readers(), flags.options(), prompt_format
@@ -105,7 +105,7 @@ def calibrate(
         _audit(store, audit_sheet, audit, auditor)
         return
     from datatools.ocr import open_engine
-    from eval.calibrate_job import calibrate as calibrate_reader
+    from eval.calibration.job import calibrate as calibrate_reader
 
     options, engines = flags.options(), [open_engine(name) for name in flags.readers()]
     with open_store(store, "update") as opened:
@@ -190,7 +190,7 @@ def report_main() -> None:
 
 
 def _audit(store: Path, sheet: Path | None, answers: Path | None, auditor: str) -> None:
-    from eval.audit import audit_lines, import_audit, write_audit_sheet
+    from eval.calibration.audit import audit_lines, import_audit, write_audit_sheet
 
     if sheet is not None:
         with open_store(store) as opened:

@@ -16,9 +16,16 @@ from torch import Tensor, nn
 
 from datatools.console import Advance
 from datatools.errors import InputError
-from eval.batches import each_batch
-from eval.clip_agreement import CLIP_KINDS, ClipKind, Embeddings, agreement, clip_prompts, shuffled_floor
-from eval.clip_weights import (
+from eval.networks.batches import each_batch
+from eval.networks.clip_agreement import (
+    CLIP_KINDS,
+    ClipKind,
+    Embeddings,
+    agreement,
+    clip_prompts,
+    shuffled_floor,
+)
+from eval.networks.clip_weights import (
     DEFAULT_MODEL,
     LOCAL_FOLDER,
     MERGES,

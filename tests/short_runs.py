@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 MOTHER = """
 import json, os, runpy, sys, traceback
 import cv2, open_clip, open_clip.tokenizer, rapidocr, scipy.stats, skimage, torch
-import datatools.build, datatools.synth, eval.jobs, txtdiff.conditioning, txtdiff.training.trainer
+import datatools.build, datatools.synth, eval.commands.jobs, txtdiff.conditioning, txtdiff.training.trainer
 for line in sys.stdin:
     script, options, said = json.loads(line)
     pid = os.fork()

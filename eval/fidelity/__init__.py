@@ -20,9 +20,9 @@ from eval.fidelity.neighbours import (
     precision_recall,
 )
 from eval.fidelity.other_networks import OtherNetwork, open_other_network
-from eval.holding_out import hold_out
-from eval.inception_digest import Mode, extractor_id
-from eval.inception_weights import open_inception
+from eval.networks.inception_digest import Mode, extractor_id
+from eval.networks.inception_weights import open_inception
+from eval.statistics.holding_out import hold_out
 
 __all__ = [
     "FID_MIN_PICTURES",

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from datatools.console import Advance
-from eval.batches import each_batch
-from eval.inception import FEATURE_WIDTH, INPUT_SIZE_PX, Inception
-from eval.inception_digest import Mode
-from eval.inception_weights import open_inception
+from eval.networks.batches import each_batch
+from eval.networks.inception import FEATURE_WIDTH, INPUT_SIZE_PX, Inception
+from eval.networks.inception_digest import Mode
+from eval.networks.inception_weights import open_inception
 
 __all__ = [
     "Features",

@@ -12,9 +12,9 @@ from datatools.console import messages, progress
 from datatools.errors import InputError
 from eval.fidelity.distances import KernelDistance, frechet_distance, kernel_distance
 from eval.fidelity.features import Features, Picture, features_of, prepare
-from eval.inception import Inception
-from eval.inception_digest import Mode
-from eval.inception_weights import open_inception
+from eval.networks.inception import Inception
+from eval.networks.inception_digest import Mode
+from eval.networks.inception_weights import open_inception
 
 __all__ = ["fid", "folder_features", "kid", "picture_files"]
 

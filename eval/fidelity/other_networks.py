@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from datatools.errors import InputError
 from eval.fidelity.features import Features, Picture, features_of, resize_clean
-from eval.home import expand_home
-from eval.score_options import OtherNetworkName
+from eval.machine.home import expand_home
+from eval.networks.names import OtherNetworkName
 
 __all__ = ["DINOV2_VARIABLE", "OtherNetwork", "open_other_network"]
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datatools.console import plain
-from eval.board import Board, BoardRow, MetricInfo
 from eval.identity import canonical_json
+from eval.leaderboard.board import Board, BoardRow
+from eval.metrics.score import MetricInfo
 from eval.report.terminal import format_score
 
 __all__ = ["FORMATS", "Format", "export_board"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datatools.atomic import write_bytes_atomic
 from datatools.errors import InputError
-from eval.board import Board, BoardRow, LengthBin
+from eval.leaderboard.board import Board, BoardRow, LengthBin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

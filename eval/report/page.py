@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from eval.board import Board
+from eval.leaderboard.board import Board
 from eval.report.page_data import page_data
 from eval.report.thumbnails import make_thumbnails
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from eval.board import Board, BoardRow, BoardSample, Score
+from eval.leaderboard.board import Board, BoardRow, BoardSample
+from eval.metrics.score import Score
 
 __all__ = ["page_data"]
 

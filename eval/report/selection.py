@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from datatools.errors import InputError, suggest
-from eval.board import Board, BoardRow, MetricInfo
+from eval.leaderboard.board import Board, BoardRow
+from eval.metrics.score import MetricInfo
 
 __all__ = ["DEFAULT_METRICS", "Condition", "choose_metrics", "failing_rows", "parse_condition", "select_rows"]
 

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from datatools.console import plain
-from eval.agreement import agreement_lines
-from eval.board import Board, BoardRow, MetricInfo, Score
-from eval.metrics import SHARE
+from eval.leaderboard.board import Board, BoardRow
+from eval.metrics.registry import SHARE
+from eval.metrics.score import MetricInfo, Score
+from eval.reading.agreement import agreement_lines
 
 __all__ = ["format_score", "print_board"]
 

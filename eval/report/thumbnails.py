@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from eval.board import BoardSample
+from eval.leaderboard.board import BoardSample
 
 __all__ = ["MAX_EDGE_PX", "make_thumbnails"]
 

@@ -14,9 +14,10 @@ from rich.console import Console
 from datatools.atomic import write_bytes_atomic, write_text_atomic
 from datatools.console import plain, say
 from datatools.errors import InputError
-from eval.board import Board, BoardRow, MetricInfo
 from eval.leaderboard import load_board
-from eval.places import make_folder_of
+from eval.leaderboard.board import Board, BoardRow
+from eval.machine.places import make_folder_of
+from eval.metrics.score import MetricInfo
 from eval.report.exports import export_board
 from eval.report.figures import write_figures
 from eval.report.page import render_page

@@ -176,8 +176,8 @@ def train(
 @app.command()
 def read(folder: Folder, ocr: Annotated[str, typer.Option(help="The reader.")] = "rapidocr") -> None:
     """Read and score the pictures of all arms into ablations.duckdb, as `txtdiff-eval score` does."""
-    from eval.jobs import score_folder  # training and drawing need no reader
-    from eval.score_options import ScoreOptions
+    from eval.commands.jobs import score_folder  # training and drawing need no reader
+    from eval.scoring.options import ScoreOptions
 
     for prompts in sorted(folder.glob(f"*/*/{PROMPTS}")):
         name = f"{prompts.parent.parent.name}-{prompts.parent.name}"

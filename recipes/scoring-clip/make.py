@@ -1,6 +1,6 @@
 """Make the scoring CLIP that ships with `eval`: pictures, training, weights, and how good it is.
 
-    python recipes/scoring-clip/make.py --work work/scoring-clip --out eval/scoring_clip
+    python recipes/scoring-clip/make.py --work work/scoring-clip --out eval/networks/scoring_clip
 
 A stopped run goes on where it was.
 """

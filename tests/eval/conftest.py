@@ -9,8 +9,8 @@ from browser import Browser
 from required_tools import missing_tool
 
 from datatools.errors import InputError
-from eval.inception import Inception
-from eval.inception_weights import open_inception
+from eval.networks.inception import Inception
+from eval.networks.inception_weights import open_inception
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from datatools.ocr import Polygon, TextLine
 from eval.generators import Made
-from eval.protocol import Protocol
 from eval.reading import read_pictures
+from eval.reading.protocol import Protocol
 from eval.run import Plan, make_pictures, start_run, write_plan
 from eval.store import Store
-from eval.suite import Cell, Suite, SuitePrompt, cells_of
+from eval.suites import Cell, Suite, SuitePrompt, cells_of
 from eval.sweep import Setting, make_setting
 
 SIZE_PX = 32

@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datatools.ocr import TextLine
-from eval.agreement import Agreement, ReaderPair
-from eval.board import Board, BoardRow, BoardSample, LengthBin, Score
-from eval.metrics import OTHER_METRICS, TEXT_METRICS
+from eval.leaderboard.board import Board, BoardRow, BoardSample, LengthBin
+from eval.metrics.registry import OTHER_METRICS, TEXT_METRICS
+from eval.metrics.score import Score
+from eval.reading.agreement import Agreement, ReaderPair
 from eval.statistics import wilson
 
 WORDS = ["sign", "open", "bread", "milk", "seven", "river", "exit", "north", "garden", "radio", "paper"]

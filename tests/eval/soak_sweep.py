@@ -28,14 +28,14 @@ import typer
 from eval_fakes import SlowPart, SlowWriter, right, small_suite
 
 from eval.run import Plan, make_pictures, write_plan
+from eval.run.workers import make_spread
 from eval.store import Store, open_store
-from eval.suite import cells_of
+from eval.suites import cells_of
 from eval.sweep import make_setting
-from eval.sweep_job import Spread
-from eval.sweep_workers import make_spread
+from eval.sweep.job import Spread
 
 if TYPE_CHECKING:
-    from eval.sweep_plans import SweepPart
+    from eval.run.plans import SweepPart
 
 ROWS = "SELECT setting_id, prompt_id, seed, status, sha256 FROM samples ORDER BY ALL"
 BATCH = 3

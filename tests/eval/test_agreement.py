@@ -12,13 +12,13 @@ from eval_fakes import Finder, hide, store_path
 from PIL import Image
 from rich.console import Console
 
-import eval.jobs
-from eval.agreement import cohen_kappa
-from eval.jobs import score_folder
+import eval.commands.jobs
+from eval.commands.jobs import score_folder
 from eval.leaderboard import load_board
+from eval.reading.agreement import cohen_kappa
 from eval.report.selection import choose_metrics
 from eval.report.terminal import print_board
-from eval.score_options import ScoreOptions
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
 
 
@@ -44,7 +44,7 @@ def test_kappa_is_cohen_s() -> None:
 
 def test_two_readers_are_compared_and_ranked_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engines = {"finder": Finder(), "myope": Myope()}
-    monkeypatch.setattr(eval.jobs, "find_engine", engines.__getitem__)
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", engines.__getitem__)
     folder = tmp_path / "pictures"
     folder.mkdir()
     texts = ["a0", "b0", "cc", "dd", "ee", "ff"]

@@ -10,7 +10,7 @@ from browser import Browser
 from eval_fakes import fill, right, small_suite, store_path, wrong
 
 from datatools.errors import InputError
-from eval.audit import audit_lines, import_audit, write_audit_sheet
+from eval.calibration.audit import audit_lines, import_audit, write_audit_sheet
 from eval.store import Store, open_store
 
 

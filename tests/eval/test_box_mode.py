@@ -12,20 +12,20 @@ from eval_fakes import Finder, hide, small_suite, store_path
 from PIL import Image
 from required_tools import require_tool
 
-import eval.jobs
+import eval.commands.jobs
 from datatools.errors import InputError
 from datatools.ocr import RegionReader, open_engine
 from datatools.ocr.regions import cut_regions
 from datatools.synth import make_pictures
 from datatools.synth.options import SynthOptions
-from eval.folder_generator import load_prompts
-from eval.jobs import run_sweep, score_folder
+from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting
+from eval.commands.jobs import run_sweep, score_folder
+from eval.generators.folder import load_prompts
 from eval.leaderboard import load_board
-from eval.region_fields import polygons_of
-from eval.score_options import ScoreOptions
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
-from eval.sweep_job import SweepJob
-from eval.typesetter import Typesetter, typeset_cells, typeset_setting
+from eval.suites.region_fields import polygons_of
+from eval.sweep.job import SweepJob
 
 BOX = ScoreOptions(mode="box")
 
@@ -42,7 +42,7 @@ def write_folder(folder: Path, rows: list[dict[str, object]]) -> Path:
 @pytest.fixture
 def finder(monkeypatch: pytest.MonkeyPatch) -> Finder:
     engine = Finder()
-    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: engine)
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", lambda name: engine)
     return engine
 
 
@@ -135,7 +135,7 @@ def test_a_reader_that_cannot_be_told_where_says_so(tmp_path: Path, monkeypatch:
         name, version, weights_digest, settings = "whole", "1", "none", {}
         read = Finder.read
 
-    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: Whole())
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", lambda name: Whole())
     path = write_folder(tmp_path / "pictures", [{"file": "a.png", "txt": "one", "boxes": [[0, 0, 3, 3]]}])
     with pytest.raises(InputError, match="cannot read known regions"):
         score_folder(store_path(tmp_path), tmp_path / "pictures", path, None, None, ["whole"], BOX)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from datatools.errors import InputError
 from datatools.ocr import open_engine
-from eval.calibrate_job import calibrate
 from eval.calibration import Calibration, calibrated_scores
+from eval.calibration.job import calibrate
+from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting, with_one_error
 from eval.leaderboard import load_board
-from eval.score_options import ScoreOptions
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
-from eval.suite import load_suite
+from eval.suites import load_suite
 from eval.text_metrics import em
-from eval.typesetter import Typesetter, typeset_cells, typeset_setting, with_one_error
 
 
 @given(st.text("abcXYZ 019!", min_size=1, max_size=8).filter(str.strip), st.integers(0, 2**32))

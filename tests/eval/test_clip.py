@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from datatools.errors import InputError
-from eval import clip_score, clip_weights
+from eval import clip_score
 from eval.clip_score import ClipScorer, agreement, clip_prompts, clip_scores, open_clip_scorer, shuffled_floor
-from eval.clip_weights import WeightsMissing, find_clip_weights
+from eval.networks import clip_weights
+from eval.networks.clip_weights import WeightsMissing, find_clip_weights
 
 TOWER = {
     "embed_dim": 16,
@@ -112,7 +113,7 @@ def test_without_weights_the_reason_and_the_remedy_are_told() -> None:
 
 def test_a_hub_that_never_answers_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_weights.huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
-    monkeypatch.setattr("eval.reach._ask", lambda url, timeout_s: time.sleep(60))
+    monkeypatch.setattr("eval.machine.reach._ask", lambda url, timeout_s: time.sleep(60))
     start = time.monotonic()
     with pytest.raises(WeightsMissing, match=r"no answer in 0\.3 s"):
         open_clip_scorer(timeout_s=0.3)

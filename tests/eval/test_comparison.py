@@ -9,8 +9,8 @@ import pytest
 from eval_fakes import fill, half, right, small_suite, store_path, wrong
 
 from datatools.errors import InputError
-from eval.comparison import compare_settings, comparison_lines
-from eval.protocol import Protocol
+from eval.leaderboard.comparison import compare_settings, comparison_lines
+from eval.reading.protocol import Protocol
 from eval.scoring import score_again
 from eval.statistics import mcnemar_midp
 from eval.store import Store, open_store

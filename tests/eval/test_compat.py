@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from eval_fakes import fill, right, store_path
 
-from eval.compat import (
+from eval.store import open_store
+from eval.store.lines import compat_lines
+from eval.text_metrics.compat import (
     Pair,
     anytext_scores,
     compat_scores,
@@ -18,8 +20,6 @@ from eval.compat import (
     strict_ned_path,
     textatlas_scores,
 )
-from eval.store import open_store
-from eval.store_lines import compat_lines
 
 
 def test_mario_is_blind_to_order_and_word_ends() -> None:

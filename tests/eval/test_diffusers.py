@@ -11,14 +11,14 @@ import pytest
 from eval_fakes import Finder, store_path
 from required_tools import missing_tool
 
-import eval.jobs
+import eval.commands.jobs
 from datatools.errors import InputError
-from eval.diffusers_generator import DiffusersGenerator, diffusers_settings, full_prompt
-from eval.jobs import run_sweep
-from eval.score_options import ScoreOptions
+from eval.commands.jobs import run_sweep
+from eval.generators.diffusers import DiffusersGenerator, diffusers_settings, full_prompt
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
-from eval.suite import SuitePrompt, cells_of, load_suite
-from eval.sweep_job import DiffusersOptions, SweepJob
+from eval.suites import SuitePrompt, cells_of, load_suite
+from eval.sweep.job import DiffusersOptions, SweepJob
 
 OPTIONS = DiffusersOptions(steps=(2, 3), guidance=(3.0,), size_px=32)
 
@@ -76,7 +76,7 @@ def test_a_pipeline_is_swept_like_a_cascade(
 ) -> None:
     engine = Finder()
     monkeypatch.setattr(engine, "_lines", lambda data: [])
-    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: engine)
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", lambda name: engine)
     job = SweepJob(diffusers=str(pipeline), pipeline=OPTIONS, limit=3, batch_size=2)
     counts = run_sweep(store_path(tmp_path), job, ["finder"], ScoreOptions())
     assert (counts.expected, counts.done) == (6, 6)

@@ -15,8 +15,8 @@ from PIL import Image
 from datatools.errors import InputError
 from eval import fidelity
 from eval.fidelity.features import prepare
-from eval.inception import Inception
-from eval.inception_weights import find_weights, package_file
+from eval.networks.inception import Inception
+from eval.networks.inception_weights import find_weights, package_file
 
 N_PICTURES = 24
 

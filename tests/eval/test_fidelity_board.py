@@ -13,19 +13,19 @@ from eval_fakes import fill, right, small_suite, store_path, wrong
 from rich.console import Console
 
 from datatools.errors import InputError
-from eval import fidelity_scoring
-from eval.board import Score
-from eval.feature_store import Features
-from eval.fidelity_measures import FIDELITY_METRICS, distance_score, fidelity_scores
 from eval.identity import identity
 from eval.leaderboard import load_board
-from eval.picture_columns import lock_columns
-from eval.real_rows import RealPictures
+from eval.leaderboard.picture_columns import lock_columns
+from eval.metrics.score import Score
 from eval.report.exports import export_board
 from eval.report.selection import choose_metrics
 from eval.report.terminal import print_board
+from eval.scoring import fidelity as fidelity_scoring
 from eval.scoring import replace_scores
+from eval.scoring.fidelity_measures import FIDELITY_METRICS, distance_score, fidelity_scores
 from eval.store import Store, open_store
+from eval.store.features import Features
+from eval.store.real_rows import RealPictures
 
 WIDTH = 6
 N = 12

@@ -12,11 +12,11 @@ import torch
 
 from datatools.console import messages
 from datatools.errors import InputError
-from eval import inception_weights
-from eval.home import cache_folder
-from eval.inception import Inception, build_trunk, fold_batch_norm
-from eval.inception_weights import InceptionWeights, find_weights
-from eval.reach import unreachable
+from eval.machine.home import cache_folder
+from eval.machine.reach import unreachable
+from eval.networks import inception_weights
+from eval.networks.inception import Inception, build_trunk, fold_batch_norm
+from eval.networks.inception_weights import InceptionWeights, find_weights
 
 
 @pytest.fixture(scope="module")

@@ -16,24 +16,24 @@ import torch
 from eval_fakes import Finder, SlowPart, hide, small_suite, store_path
 from PIL import Image
 
-import eval.jobs
-import eval.sweep_workers
+import eval.commands.jobs
+import eval.run.workers
 from datatools.errors import InputError
-from eval.cascade_generator import CascadeGenerator, cascade_settings
-from eval.command_flags import SweepFlags
-from eval.folder_generator import load_prompts
-from eval.jobs import run_sweep, score_folder
-from eval.options import floats
+from eval.commands.flags import SweepFlags
+from eval.commands.jobs import run_sweep, score_folder
+from eval.commands.numbers import floats
+from eval.generators.cascade import CascadeGenerator, cascade_settings
+from eval.generators.folder import load_prompts
 from eval.reading import load_picture
 from eval.run import Plan, write_plan
-from eval.score_options import ScoreOptions
+from eval.run.plans import SweepPart, plan_sweep
+from eval.run.workers import SweepOutcome, SweepTask, SweepWork, make_spread
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
-from eval.suite import cells_of, load_suite
+from eval.suites import cells_of, load_suite
 from eval.sweep import make_setting
-from eval.sweep_job import Spread, SweepJob
-from eval.sweep_options import SweepOptions, make_sweep, read_sweep
-from eval.sweep_plans import SweepPart, plan_sweep
-from eval.sweep_workers import SweepOutcome, SweepTask, SweepWork, make_spread
+from eval.sweep.job import Spread, SweepJob
+from eval.sweep.options import SweepOptions, make_sweep, read_sweep
 from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
@@ -81,7 +81,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Finder:
             return super().read(pictures)
 
     engine = Blind()
-    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: engine)
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", lambda name: engine)
     return engine
 
 
@@ -178,7 +178,7 @@ class PaintIsDry:
 def test_why_workers_make_no_picture_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(eval.sweep_workers, "LocalRunner", PaintIsDry)
+    monkeypatch.setattr(eval.run.workers, "LocalRunner", PaintIsDry)
     plan = small_plan(2)
     with open_store(store_path(tmp_path), "write") as store:
         write_plan(store, plan)

@@ -20,7 +20,7 @@ from pathlib import Path
 from eval_fakes import Writer, right, small_suite
 from eval.run import Plan, make_pictures, write_plan
 from eval.store import open_store
-from eval.suite import cells_of
+from eval.suites.suite import cells_of
 from eval.sweep import make_setting
 
 class Slow(Writer):

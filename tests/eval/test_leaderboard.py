@@ -14,10 +14,11 @@ from eval_fakes import fill, half, right, small_suite, store_path, wrong
 from rich.console import Console
 
 from datatools.errors import InputError
-from eval.board import Board, Score
 from eval.cli import report_main
 from eval.leaderboard import load_board
-from eval.protocol import Protocol
+from eval.leaderboard.board import Board
+from eval.metrics.score import Score
+from eval.reading.protocol import Protocol
 from eval.report.exports import export_board
 from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
 from eval.report.terminal import format_score, print_board

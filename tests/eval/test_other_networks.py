@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from datatools.errors import InputError
 from eval.fidelity import open_other_network, other_networks
-from eval.score_options import other_networks as other_networks_named
+from eval.networks.names import other_networks as other_networks_named
 
 
 def pictures(n: int = 3) -> list[np.ndarray]:

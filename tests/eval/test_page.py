@@ -13,8 +13,9 @@ from hostile import PAYLOADS
 from page_board import make_board
 
 from datatools.ocr import TextLine
-from eval.agreement import Agreement, ReaderPair
-from eval.board import Board, BoardRow, BoardSample, Score
+from eval.leaderboard.board import Board, BoardRow, BoardSample
+from eval.metrics.score import Score
+from eval.reading.agreement import Agreement, ReaderPair
 from eval.report.page import render_page
 from eval.report.thumbnails import make_thumbnails
 

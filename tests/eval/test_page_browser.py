@@ -14,7 +14,7 @@ from page_board import make_board
 from rapidfuzz.distance import Levenshtein
 from test_page import hostile_board
 
-from eval.board import Board
+from eval.leaderboard.board import Board
 from eval.report.page import render_page
 
 

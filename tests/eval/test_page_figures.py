@@ -11,7 +11,7 @@ from page_board import make_board
 from PIL import Image
 
 from datatools.errors import InputError
-from eval.board import Board
+from eval.leaderboard.board import Board
 from eval.report.figures import frontier, write_figures
 
 

@@ -10,7 +10,7 @@ import pytest
 from eval_fakes import fill, right, store_path
 
 from datatools.errors import InputError
-from eval.places import make_folder_of
+from eval.machine.places import make_folder_of
 from eval.report.writing import ReportOptions, write_report
 from eval.store import open_store
 

@@ -10,11 +10,11 @@ from typing import get_args
 from datatools.ocr.enlarge import EnlargeSettings
 from eval.fidelity import FID_MIN_PICTURES
 from eval.fidelity.infinity import MIN_R_SQUARED
-from eval.fidelity_measures import FIDELITY_METRICS, KID_MIN_PICTURES, PRECISION_MIN_PICTURES
-from eval.normalise import Normaliser
-from eval.score_options import ScoreOptions
-from eval.store_schema import SCHEMA_VERSION
-from eval.suite import bundled_suites, load_suite
+from eval.scoring.fidelity_measures import FIDELITY_METRICS, KID_MIN_PICTURES, PRECISION_MIN_PICTURES
+from eval.scoring.options import ScoreOptions
+from eval.store.schema import SCHEMA_VERSION
+from eval.suites import bundled_suites, load_suite
+from eval.text_metrics.normalisers import Normaliser
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation-protocol.md").read_text(encoding="utf-8")
 

@@ -9,14 +9,14 @@ import pytest
 from eval_fakes import Finder, hide, store_path
 from PIL import Image
 
-import eval.jobs
+import eval.commands.jobs
 from datatools.errors import InputError
-from eval.folder_generator import load_prompts
-from eval.jobs import score_folder
-from eval.public_prompts import detect_format, read_public_prompts
-from eval.score_options import ScoreOptions
+from eval.commands.jobs import score_folder
+from eval.generators.folder import load_prompts
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
-from eval.suite import load_suite
+from eval.suites import load_suite
+from eval.suites.public_prompts import detect_format, read_public_prompts
 
 MARIO = """A poster titled 'Quartet' with a 'New York' skyline
 A storefront with 'Deep Learning' written on it
@@ -102,7 +102,7 @@ def test_anytext_regions_are_of_its_512_px_and_follow_the_picture(tmp_path: Path
 def test_pictures_are_found_under_the_benchmark_s_names_and_missing_ones_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, files: list[str]
 ) -> None:
-    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: Finder())
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", lambda name: Finder())
     path, folder = write(tmp_path, name, text), tmp_path / "pictures"
     texts = [one.prompt.txt for one in read_public_prompts(path)]
     for file, txt in zip(files, (texts[0], texts[0], texts[1]), strict=True):

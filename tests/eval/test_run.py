@@ -8,10 +8,10 @@ import pytest
 from eval_fakes import Writer, fill, half, right, small_suite, store_path
 
 from datatools.errors import InputError
-from eval.counts import count_pictures
 from eval.run import Plan, make_pictures, start_run, write_plan
 from eval.store import open_store
-from eval.suite import bundled_suites, cells_of, load_suite
+from eval.store.counts import count_pictures
+from eval.suites import bundled_suites, cells_of, load_suite
 from eval.sweep import grid, make_setting
 
 

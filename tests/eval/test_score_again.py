@@ -11,7 +11,7 @@ import open_clip
 import pytest
 
 from datatools.synth import SynthOptions, make_pictures
-from eval.clip_weights import DEFAULT_HUB, DEFAULT_MODEL
+from eval.networks.clip_weights import DEFAULT_HUB, DEFAULT_MODEL
 from eval.store import open_store
 
 COSTLY = ("torch", "open_clip", "torchmetrics", "onnxruntime", "rapidocr", "cv2")

@@ -15,7 +15,7 @@ import pytest
 
 from datatools.synth import make_pictures
 from datatools.synth.options import SynthOptions
-from eval.public_prompts import PROMPT_FORMATS
+from eval.suites.public_prompts import PROMPT_FORMATS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "score-your-own.md").read_text(encoding="utf-8")
 

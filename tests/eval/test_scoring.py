@@ -16,24 +16,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eval.fidelity
-from eval import clip_scoring, fidelity_scoring, reading
-from eval.aggregate import score_texts
 from eval.calibration import Calibration, calibrated_scores
 from eval.clip_score import ClipScorer
-from eval.counts import count_pictures, load_counts
-from eval.feature_store import Features, load_features
-from eval.fidelity_measures import fidelity_scores
-from eval.inception import Inception
-from eval.metrics import all_metrics, metric_info
-from eval.pair_counts import PairCounts, count_pair, missing_counts
-from eval.panels import count_confusions
-from eval.prompt_scores import em_at_k
-from eval.protocol import Protocol
+from eval.leaderboard.panels import count_confusions
+from eval.metrics.aggregate import score_texts
+from eval.metrics.prompts import em_at_k
+from eval.metrics.registry import all_metrics, metric_info
+from eval.networks.inception import Inception
+from eval.reading import pictures as reading
 from eval.reading import read_pictures
+from eval.reading.protocol import Protocol
+from eval.scoring import clip as clip_scoring
+from eval.scoring import fidelity as fidelity_scoring
 from eval.scoring import score_again
+from eval.scoring.fidelity_measures import fidelity_scores
 from eval.store import Store, open_store
-from eval.suite import cells_of
+from eval.store.counts import count_pictures, load_counts
+from eval.store.features import Features, load_features
+from eval.suites import cells_of
 from eval.text_metrics import NORMALISERS, cer, em, ned, wer, word_prf
+from eval.text_metrics.counts import PairCounts, count_pair, missing_counts
 
 WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
 

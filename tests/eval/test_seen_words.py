@@ -11,16 +11,16 @@ import pytest
 from eval_fakes import Finder, hide, store_path
 from PIL import Image
 
-import eval.jobs
+import eval.commands.jobs
 from datatools.build import build_catalog
 from datatools.config import BuildSettings
 from datatools.errors import InputError
-from eval.jobs import score_folder
+from eval.commands.jobs import score_folder
 from eval.leaderboard import load_board
-from eval.metrics import SEEN_METRICS
+from eval.metrics.registry import SEEN_METRICS
+from eval.metrics.seen_words import read_vocabularies, read_vocabulary, seen_scores
 from eval.report.selection import choose_metrics
-from eval.score_options import ScoreOptions
-from eval.seen_words import read_vocabularies, read_vocabulary, seen_scores
+from eval.scoring.options import ScoreOptions
 from eval.store import open_store
 from txtdiff.data.config import DataConfig
 
@@ -41,7 +41,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(eval.jobs, "find_engine", lambda name: Finder())
+    monkeypatch.setattr(eval.commands.jobs, "find_engine", lambda name: Finder())
     for name, text in WRITTEN.items():
         Image.fromarray(hide(text)).save(tmp_path / f"{name}.png")
     prompts = tmp_path / "prompts.jsonl"

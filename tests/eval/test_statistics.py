@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from eval.ranking import competition_ranks, pair_p_values, rank_intervals, tie_letters
 from eval.statistics import (
     bootstrap_weights,
     cluster_sums,
@@ -21,6 +20,7 @@ from eval.statistics import (
     sign_flip_p,
     wilson,
 )
+from eval.statistics.ranking import competition_ranks, pair_p_values, rank_intervals, tie_letters
 
 
 @pytest.mark.parametrize(("n_true", "n"), [(0, 20), (20, 20), (7, 64), (500, 1000)])

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from eval_fakes import fill, hide, right, store_path, wrong
 
-from eval.board import Score
 from eval.leaderboard import load_board
+from eval.metrics.score import Score
 from eval.scoring import replace_scores
 from eval.store import open_store
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datatools.errors import InputError
-from eval.normalise import flat, lines_of
 from eval.text_metrics import (
     NORMALISERS,
     cer,
@@ -22,6 +21,7 @@ from eval.text_metrics import (
     wer,
     word_prf,
 )
+from eval.text_metrics.normalisers import flat, lines_of
 
 TEXTS = st.text(
     st.one_of(st.sampled_from("abcABC 01ilIO|\n.,-'’“é\u0301ﬁ²字ß"), st.characters(codec="utf-8")),

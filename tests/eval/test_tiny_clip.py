@@ -18,10 +18,10 @@ from eval.clip_score import (
     open_clip_scorer,
     shuffled_floor,
 )
-from eval.clip_scoring import score_clip
-from eval.clip_weights import TINY, TINY_FOLDER
-from eval.folder_generator import FolderGenerator, folder_setting, load_prompts
+from eval.generators.folder import FolderGenerator, folder_setting, load_prompts
+from eval.networks.clip_weights import TINY, TINY_FOLDER
 from eval.run import Plan, make_pictures, write_plan
+from eval.scoring.clip import score_clip
 from eval.store import open_store
 from txtdiff.config_files import make_config, preset_layer, preset_names
 from txtdiff.model.caption_encoder import tower_size

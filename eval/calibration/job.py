@@ -1,0 +1,66 @@
+"""Calibrate a reader on everything a store asks for: typeset it at the pictures' size, and read that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datatools.errors import InputError
+from datatools.ocr import OcrEngine
+from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting
+from eval.machine.provenance import gather_provenance
+from eval.run import Plan, make_pictures, start_run, write_plan
+from eval.scoring import score_text
+from eval.scoring.options import ScoreOptions
+from eval.store import Store
+from eval.suites import Suite, SuitePrompt
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    store: Store, engines: Sequence[OcrEngine], options: ScoreOptions, size_px: int | None = None
+) -> list[str]:
+    """Typeset, read and count every text of the store's suites; returns the calibration's settings.
+
+    Args:
+        size_px: edge of the pictures; None takes each edge that the store's pictures have.
+
+    Raises:
+        InputError: the store holds no pictures to calibrate for.
+    """
+    plans = [
+        Plan(suite, typeset_cells(suite), [typeset_setting(suite, edge_px, role)])
+        for suite, edges_px in _suites(store)
+        for edge_px in ([size_px] if size_px is not None else edges_px)
+        for role in ("ceiling", "trap")
+    ]
+    if not plans:
+        raise InputError(
+            f"{store.path} holds no pictures to calibrate for", "txtdiff-eval run or score first."
+        )
+    for plan in plans:
+        start_run(store, plan, gather_provenance())
+        write_plan(store, plan)
+        make_pictures(store, plan, Typesetter())
+    setting_ids = [setting.id for plan in plans for setting in plan.settings]
+    for engine in engines:
+        score_text(store, setting_ids, engine, options)
+    return setting_ids
+
+
+def _suites(store: Store) -> list[tuple[Suite, Sequence[int]]]:
+    """The suites that contestants were asked for, with the edges of their pictures."""
+    rows = store.rows(
+        """SELECT s.suite_id, u.name, u.version, u.digest, list(DISTINCT least(p.width_px, p.height_px))
+           FROM settings s JOIN suites u USING (suite_id) JOIN samples p USING (setting_id)
+           WHERE p.status = 'done' AND s.spec->>'$.generator' <> 'typeset' GROUP BY ALL ORDER BY ALL"""
+    )
+    suites: list[tuple[Suite, Sequence[int]]] = []
+    for suite_id, name, version, digest, edges_px in rows:
+        prompts = store.rows(
+            "SELECT prompt_id, stratum, txt, capt, prompt FROM prompts WHERE suite_id = ? ORDER BY position",
+            [suite_id],
+        )
+        suite = Suite(name, version, digest, 1, tuple(SuitePrompt(*prompt) for prompt in prompts))
+        suites.append((suite, sorted(edges_px)))
+    return suites

@@ -1,0 +1,1 @@
+"""What the commands do, and the options that say what is asked of them."""

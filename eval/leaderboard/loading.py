@@ -1,0 +1,154 @@
+"""From the store to the board: rows of one protocol, one suite and the same pictures are ranked together."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import pandas as pd
+
+from datatools.console import messages, plain
+from eval.leaderboard.board import Board, BoardRow
+from eval.leaderboard.calibrations import calibrated_row, ceiling_counts, load_calibrations
+from eval.leaderboard.panels import confusions, em_by_length
+from eval.leaderboard.picture_columns import load_floors, lock_columns, measure_specs, picture_protocols
+from eval.leaderboard.ranked_rows import rank_rows
+from eval.leaderboard.samples import load_samples
+from eval.metrics.registry import OTHER_METRICS, all_metrics
+from eval.metrics.score import MetricInfo, Score
+from eval.reading.agreement import load_agreements
+from eval.reading.protocol import KnownProtocol, load_protocols
+from eval.store import Store
+from eval.store.counts import count_pictures, load_counts
+from eval.store.real_rows import REAL
+
+__all__ = ["load_board"]
+
+
+def load_board(store: Store, max_pictures: int = 2_000) -> Board:
+    """The whole leaderboard, best rows first; the same store gives the same board.
+
+    Args:
+        max_pictures: how many pictures to load at most, for the wall of samples.
+    """
+    settings = store.rows(
+        """SELECT setting_id, label, spec, suite_id FROM settings
+           WHERE spec->>'$.generator' NOT IN ('typeset', ?) ORDER BY position""",
+        [REAL],
+    )
+    protocols = load_protocols(store)
+    ids = [setting_id for setting_id, *_ in settings]
+    counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in protocols}
+    frames = {
+        (str(setting_id), protocol_id): frame
+        for protocol_id, all_counts in counts.items()
+        for setting_id, frame in all_counts.groupby("setting_id", sort=False)
+    }
+    calibrations = load_calibrations(store, sorted(protocols))
+    scores = _scores(store)
+    rows = _rows(store, settings, frames, scores)
+    _tell_unscored(settings, rows)
+    rows = [replace(row, reader=protocols[row.protocol_id].words) for row in rows]
+    rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
+    ordered, pair_p = rank_rows(rows, frames)
+    ordered = lock_columns(ordered, picture_protocols(store))
+    main = ordered[0].protocol_id if ordered else None
+    main_spec = protocols[main].spec if main else {}
+    main_counts = counts.get(main or "", pd.DataFrame())
+    ceiling = ceiling_counts(ordered[0], calibrations) if ordered else pd.DataFrame()
+    return Board(
+        rows=ordered,
+        samples=load_samples(store, main, main_spec, max_pictures) if main else [],
+        metrics=_metrics(ordered),
+        provenance=_provenance(store, protocols),
+        floors=load_floors(store, ordered),
+        suite=", ".join(sorted({suite_id for *_, suite_id in settings})),
+        counts=asdict(count_pictures(store, ids, main or "")),
+        em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
+        confusions=confusions(main_counts) | confusions(ceiling),
+        pair_p=pair_p,
+        agreements=load_agreements(store),
+    )
+
+
+def _rows(
+    store: Store,
+    settings: Sequence[tuple[Any, ...]],
+    frames: Mapping[tuple[str, str], pd.DataFrame],
+    scores: Mapping[tuple[str, str], dict[str, Score]],
+) -> list[BoardRow]:
+    costs = {
+        row[0]: row[1:]
+        for row in store.rows(
+            """SELECT setting_id, avg(seconds), avg(n_evaluations),
+                      count(*) FILTER (status = 'done'), count(*),
+                      min(least(width_px, height_px)), max(least(width_px, height_px))
+               FROM samples GROUP BY setting_id"""
+        )
+    }
+    rows = []
+    for setting_id, label, spec, suite_id in settings:
+        for protocol_id in [protocol for known, protocol in frames if known == setting_id]:
+            seconds, n_evaluations, n_done, n_expected, smallest, largest = costs[setting_id]
+            numbers = scores.get((setting_id, protocol_id))
+            if numbers is None:  # killed between counting and scoring
+                continue
+            row = BoardRow(setting_id, label, json.loads(spec), numbers, None, "", protocol_id)
+            cost = {"seconds_per_picture": seconds, "n_evaluations": n_evaluations}
+            about = {"suite_id": suite_id, "size_px": smallest if smallest == largest else None}
+            rows.append(replace(row, **cost, **about, n_pictures=(n_done, n_expected)))
+    return rows
+
+
+def _tell_unscored(settings: Sequence[tuple[Any, ...]], rows: Sequence[BoardRow]) -> None:
+    """Name the settings that have no row: a run that was killed has not come to them."""
+    shown = {row.setting_id for row in rows}
+    missing = ", ".join(label for setting_id, label, *_ in settings if setting_id not in shown)
+    if missing and rows:
+        messages.print(
+            plain(f"left out, as they are not scored yet (run the same command again): {missing}"),
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _scores(store: Store) -> dict[tuple[str, str], dict[str, Score]]:
+    """Scores by setting and text protocol; fidelity and agreement belong to every protocol of a setting."""
+    known = {info.id for info in OTHER_METRICS}
+    by_protocol: dict[tuple[str, str], dict[str, Score]] = defaultdict(dict)
+    shared: dict[str, dict[str, Score]] = defaultdict(dict)
+    for setting_id, metric, protocol_id, *numbers in store.rows(
+        """SELECT setting_id, metric, protocol_id, value, low, high, n, n_expected, reason, ranked
+           FROM scores ORDER BY ALL"""
+    ):
+        home = shared[setting_id] if metric in known else by_protocol[setting_id, protocol_id]
+        home[metric] = Score(*numbers)
+    return {key: scores | shared[key[0]] for key, scores in by_protocol.items()}
+
+
+def _metrics(rows: Sequence[BoardRow]) -> list[MetricInfo]:
+    """Every metric that some row has an entry for, valued or not, in the order of the registry."""
+    present = {metric for row in rows for metric in row.scores}
+    return [info for info in all_metrics() if info.id in present]
+
+
+def _provenance(store: Store, protocols: Mapping[str, KnownProtocol]) -> dict[str, Any]:
+    runs = store.rows("SELECT run_id, started_at, provenance FROM runs ORDER BY started_at, run_id")
+    readers = store.rows("SELECT reader_id, name, version, weights_digest, settings FROM readers ORDER BY 1")
+    suites = store.rows("SELECT suite_id, digest FROM suites ORDER BY 1")
+    return {
+        "protocols": {protocol_id: dict(one.spec) for protocol_id, one in sorted(protocols.items())},
+        "readers": {
+            reader_id: {"name": name, "version": version, "weights": digest, "settings": json.loads(settings)}
+            for reader_id, name, version, digest, settings in readers
+        },
+        "suites": dict(suites),
+        "measures": measure_specs(store),
+        "runs": [
+            {"run_id": run_id, "started_at": started_at.isoformat()} | json.loads(provenance)
+            for run_id, started_at, provenance in runs
+        ],
+    }
