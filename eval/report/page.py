@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.leaderboard.board import Board
-from eval.report.page_data import page_data
+from eval.report.page_data import board_data, samples_data
 from eval.report.thumbnails import make_thumbnails
 
 __all__ = ["render_page"]
@@ -44,7 +44,7 @@ STYLES = ("base.css", "table.css", "charts.css", "samples.css", "methods.css", "
 def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
     """One self-contained page: table, charts, samples, comparison, provenance, methods.
 
-    The same board gives the same bytes. Texts of strangers travel as JSON in one data block and reach the
+    The same board gives the same bytes. Texts of strangers travel as JSON in two data blocks and reach the
     page as text nodes only; a content security policy admits this page's own script and style by hash,
     pictures as data, and nothing else.
 
@@ -53,17 +53,19 @@ def render_page(board: Board, max_bytes: int = 20_000_000) -> str:
     """
     script = _one_script()
     style = _joined(STYLES)
-    numbers = page_data(board)
+    numbers, samples = _as_json(board_data(board)), samples_data(board)
     # What everything else leaves is for pictures; the rest of the template is far below 50 kB.
-    room = max_bytes - sum(len(text.encode()) for text in (_as_json(numbers), script, style)) - 50_000
-    numbers["thumbnails"] = make_thumbnails(board.samples, max(0, room))
+    taken = (numbers, _as_json(samples), script, style)
+    room = max_bytes - sum(len(text.encode()) for text in taken) - 50_000
+    samples["thumbnails"] = make_thumbnails(board.samples, max(0, room))
     environment = Environment(loader=FileSystemLoader(WEB), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("page.html.j2").render(
         suite=board.suite,
         policy=_policy(script, style),
         style=Markup(style),
         script=Markup(script),
-        data=Markup(_as_json(numbers)),
+        data=Markup(numbers),
+        samples=Markup(_as_json(samples)),
     )
 
 

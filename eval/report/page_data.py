@@ -10,16 +10,11 @@ from typing import Any
 from eval.leaderboard.board import Board, BoardRow, BoardSample
 from eval.metrics.score import Score
 
-__all__ = ["page_data"]
+__all__ = ["board_data", "samples_data"]
 
 
-def page_data(board: Board) -> dict[str, Any]:
-    """Everything the page shows but the pictures, as JSON-able data.
-
-    Rows refer to metrics and samples to rows and prompts by position; samples are columns of equal length.
-    """
-    prompts, prompt_of = _prompts(board.samples)
-    by_setting = {row.setting_id: i for i, row in reversed(list(enumerate(board.rows)))}
+def board_data(board: Board) -> dict[str, Any]:
+    """Everything the page shows but samples, as JSON-able data: what its table is drawn from."""
     names = [metric.id for metric in board.metrics]
     return {
         "suite": board.suite,
@@ -27,8 +22,6 @@ def page_data(board: Board) -> dict[str, Any]:
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [_row(row, names) for row in board.rows],
         "floors": [_row(row, names) for row in board.floors],
-        "prompts": prompts,
-        "samples": _samples(board.samples, by_setting, prompt_of),
         "lengths": {
             key: [_finite(asdict(b)) for b in bins] for key, bins in sorted(board.em_by_length.items())
         },
@@ -37,6 +30,16 @@ def page_data(board: Board) -> dict[str, Any]:
         "pairs": [[a, b, p] for (a, b), p in sorted(board.pair_p.items())],
         "provenance": _finite(board.provenance),
     }
+
+
+def samples_data(board: Board) -> dict[str, Any]:
+    """The samples the page shows, without their pictures, and their prompts.
+
+    Samples refer to rows and prompts by position; they are columns of equal length.
+    """
+    prompts, prompt_of = _prompts(board.samples)
+    by_setting = {row.setting_id: i for i, row in reversed(list(enumerate(board.rows)))}
+    return {"prompts": prompts, "samples": _samples(board.samples, by_setting, prompt_of)}
 
 
 def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
@@ -113,7 +116,7 @@ def _rounded(number: float) -> float:
 
 
 def _axes(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of a spec by their last name, the first of each: what charts can group by."""
+    """The plain values of a spec by name, the first of each: what charts can group by."""
     axes: dict[str, Any] = {}
     for name, value in _leaves(spec):
         axes.setdefault(name, value)
@@ -121,9 +124,11 @@ def _axes(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(spec: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Values and their last names; "upsampler eta" is not the base's."""
     if isinstance(spec, Mapping):
+        stage = "upsampler " if name == "upsamplers" else ""
         for key, value in spec.items():
-            yield from _leaves(value, str(key))
+            yield from _leaves(value, f"{stage}{key}")
     elif isinstance(spec, list | tuple):
         for value in spec:
             yield from _leaves(value, name)

@@ -97,13 +97,13 @@ def test_hostile_text_adds_no_element_and_no_attribute(board: Board, page: str) 
     hostile = render_page(hostile_board(board))
     assert len(PAYLOADS) >= 60
     assert Outline(hostile).elements == Outline(page).elements
-    assert len(Outline(hostile).scripts) == 2
+    assert len(Outline(hostile).scripts) == 3
     assert "evil.invalid" not in re.sub(r"<script.*?</script>", "", hostile, flags=re.DOTALL)
     assert "://" not in hostile
 
 
 def test_hostile_text_survives_as_data(board: Board) -> None:
-    data = json.loads(Outline(render_page(hostile_board(board))).scripts[0])
+    data = json.loads(Outline(render_page(hostile_board(board))).scripts[2])
     texts = {prompt["txt"] for prompt in data["prompts"]}
     readable = {text for text in PAYLOADS[:24] if "\ud800" not in text}
     assert readable <= texts
@@ -120,7 +120,7 @@ def test_pictures_are_thinned_to_the_budget_for_all_rows_alike(board: Board, pag
     budget = len(page) - 150_000
     small = render_page(board, max_bytes=budget)
     assert len(small.encode()) <= budget
-    data = json.loads(Outline(small).scripts[0])
+    data = json.loads(Outline(small).scripts[2])
     shown = [data["thumbnails"][i] is not None for i in range(len(board.samples))]
     assert 0 < sum(shown) < len(shown)
     by_prompt = Counter(s.prompt_id for s, has in zip(board.samples, shown, strict=True) if has)

@@ -1,4 +1,4 @@
-// The board, read once: rows, metrics and samples, and what is asked of them more than once.
+// The board, read once: rows and metrics at once, samples when they are there; and what is asked of them often.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const rows = data.rows.map((row, index) => ({ ...row, index }));
@@ -22,18 +22,31 @@ const foreignWhy = (row) =>
       ? "other suite"
       : "other prompts";
 
-const samples = data.samples.row.map((row, index) => ({
-  index,
-  row,
-  prompt: data.prompts[data.samples.prompt[index]],
-  seed: data.samples.seed[index],
-  reading: data.samples.reading[index],
-  right: data.samples.right[index] === 1,
-  cer: data.samples.cer[index],
-  size: data.samples.size[index],
-  lines: data.samples.lines[index],
-  thumbnail: data.thumbnails[index],
-}));
+// Samples are most of the page and stand after this script: the table is drawn before they are read.
+const samples = [];
+let prompts = [];
+
+function readSamples() {
+  const late = JSON.parse(document.getElementById("samples-data").textContent);
+  prompts = late.prompts;
+  late.samples.row.forEach((row, index) => {
+    const sample = {
+      index,
+      row,
+      prompt: prompts[late.samples.prompt[index]],
+      seed: late.samples.seed[index],
+      reading: late.samples.reading[index],
+      right: late.samples.right[index] === 1,
+      cer: late.samples.cer[index],
+      size: late.samples.size[index],
+      lines: late.samples.lines[index],
+      thumbnail: late.thumbnails[index],
+    };
+    samples.push(sample);
+    if (!samplesOfRow.has(row)) samplesOfRow.set(row, []);
+    samplesOfRow.get(row).push(sample);
+  });
+}
 
 const cellKey = (sample) => `${sample.prompt.id}\u0000${sample.seed}`;
 
@@ -42,10 +55,6 @@ const firstRow = new Map();
 for (const row of rows) if (!firstRow.has(row.id)) firstRow.set(row.id, row.index);
 
 const samplesOfRow = new Map();
-for (const sample of samples) {
-  if (!samplesOfRow.has(sample.row)) samplesOfRow.set(sample.row, []);
-  samplesOfRow.get(sample.row).push(sample);
-}
 const samplesOf = (row) => samplesOfRow.get(firstRow.get(row.id)) ?? [];
 
 const pairP = new Map();

@@ -195,7 +195,7 @@ function addPart([id, label, build]) {
   return [id, label];
 }
 
-// The table comes first and can be used at once; the other parts follow, one a turn.
+// The other parts follow one a turn, so that the page answers in between.
 function addParts(waiting, added, done) {
   if (!waiting.length) return done(added.filter(Boolean));
   const next = [...added, addPart(waiting[0])];
@@ -213,13 +213,22 @@ function start() {
     for (const picture of document.querySelectorAll("img[loading=lazy]")) picture.loading = "eager";
   });
   addEventListener("scroll", hideTip, { passive: true });
-  addParts(PARTS, [], (parts) => {
-    navigation(parts);
-    fill(
-      document.getElementById("footer"),
-      "Drawn from the stored pictures and readings alone; the same store gives the same page, byte for byte.",
-    );
-  });
+  const table = addPart(PARTS[0]);
+  const others = () => {
+    readSamples();
+    addParts(PARTS.slice(1), [table], finish);
+  };
+  // The table can be used while the browser still reads the samples, which stand after this script.
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => setTimeout(others));
+  else others();
+}
+
+function finish(parts) {
+  navigation(parts);
+  fill(
+    document.getElementById("footer"),
+    "Drawn from the stored pictures and readings alone; the same store gives the same page, byte for byte.",
+  );
 }
 
 start();

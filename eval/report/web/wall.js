@@ -1,7 +1,6 @@
 // The wall of samples: pictures with what was read of them; by row, or every row's picture of one prompt.
 
 const PAGE = 48;
-const strata = [...new Set(data.prompts.map((prompt) => prompt.stratum))].toSorted();
 
 function wallSamples() {
   const row = chosen("row");
@@ -84,6 +83,7 @@ function moreButton(left, what) {
 
 function wallControls(controls) {
   const restart = (changes) => set({ ...changes, more: 1 });
+  const strata = [...new Set(prompts.map((prompt) => prompt.stratum))].toSorted();
   const shown = rows.filter((row) => samplesOf(row).length && firstRow.get(row.id) === row.index);
   const find = h("input", {
     type: "search",
