@@ -98,8 +98,9 @@ def calibrate(
 ) -> None:
     """Measure the reader: what it reads of the same texts typeset, and what it invents.
 
-    Adds EM relative to that ceiling, EM corrected for both faults, and EM on texts it surely reads. With
-    --audit-sheet and --audit a person is the judge: kappa, and how often the reader misses or invents.
+    Prints both, by length of the text, height of its letters and charset, and adds to the board EM relative
+    to that ceiling, EM corrected for both faults, and EM on texts it surely reads. With --audit-sheet and
+    --audit a person is the judge: kappa, and how often the reader misses or invents.
     """
     if audit_sheet is not None or audit is not None:
         _audit(store, audit_sheet, audit, auditor)
@@ -109,7 +110,8 @@ def calibrate(
 
     options, engines = flags.options(), [open_engine(name) for name in flags.readers()]
     with open_store(store, "update") as opened:
-        calibrate_reader(opened, engines, options, size)
+        for line in calibrate_reader(opened, engines, options, size):
+            typer.echo(line)
     _tell_where(store)
 
 

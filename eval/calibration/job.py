@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine
+from eval.calibration.table import ceiling_lines
 from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting
 from eval.machine.provenance import gather_provenance
 from eval.run import Plan, make_pictures, start_run, write_plan
@@ -20,7 +21,7 @@ __all__ = ["calibrate"]
 def calibrate(
     store: Store, engines: Sequence[OcrEngine], options: ScoreOptions, size_px: int | None = None
 ) -> list[str]:
-    """Typeset, read and count every text of the store's suites; returns the calibration's settings.
+    """Typeset, read and count every text of the store's suites; returns what was found, as lines of a table.
 
     Args:
         size_px: edge of the pictures; None takes each edge that the store's pictures have.
@@ -43,9 +44,8 @@ def calibrate(
         write_plan(store, plan)
         make_pictures(store, plan, Typesetter())
     setting_ids = [setting.id for plan in plans for setting in plan.settings]
-    for engine in engines:
-        score_text(store, setting_ids, engine, options)
-    return setting_ids
+    protocols = [score_text(store, setting_ids, engine, options) for engine in engines]
+    return list(ceiling_lines(store, setting_ids, protocols))
 
 
 def _suites(store: Store) -> list[tuple[Suite, Sequence[int]]]:

@@ -35,9 +35,7 @@ def test_renders_are_the_same_each_time_and_differ_from_each_other() -> None:
     suite = load_suite("smoke", 3)
     cells = typeset_cells(suite)
     setting = typeset_setting(suite, 64, "ceiling")
-    first, second = (
-        [made.picture for batch in Typesetter().make(setting, cells) for made in batch] for _ in range(2)
-    )
+    first, second = ([made.picture for made in Typesetter().make(setting, cells)] for _ in range(2))
     assert len(cells) == 8 * 3
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert len({picture.tobytes() for picture in first if picture is not None}) == 24
@@ -81,12 +79,14 @@ def test_the_real_reader_reads_typeset_words_and_invents_none(tmp_path: Path) ->
     with open_store(store_path(tmp_path), "write") as store:
         fill(store, {"right": right, "half": half})
         engine = open_engine("rapidocr")
-        calibrate(store, [engine], ScoreOptions(), size_px=128)
+        lines = calibrate(store, [engine], ScoreOptions(), size_px=128)
         (ceiling,), (trap,) = store.rows(
             """SELECT avg(em_ci::INT) FROM text_scores JOIN settings USING (setting_id)
                WHERE spec->>'$.generator' = 'typeset' GROUP BY spec->>'$.role' ORDER BY spec->>'$.role'"""
         )
         rows = load_board(store).rows
+    assert f"{100 * ceiling:.1f} %" in lines[2]
+    assert {"9 to 16 px high", "both cases"} <= {line.split("  ")[2] for line in lines}
     assert ceiling >= 0.9
     assert trap <= 0.05
     # The rows were read by another reader: its calibration is not theirs.
