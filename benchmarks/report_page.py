@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +88,10 @@ def parse() -> argparse.Namespace:
 class Painter:
     """A noisy gradient for each cell."""
 
-    def make(self, setting: Setting, cells: list[Cell]):  # type: ignore[no-untyped-def]
-        for start in range(0, len(cells), 64):
-            batch = cells[start : start + 64]
-            yield [Made(cell, self._paint(setting, cell), seconds=0.4, n_evaluations=20) for cell in batch]
+    batch_size = 64
+
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+        return [Made(cell, self._paint(setting, cell), seconds=0.4, n_evaluations=20) for cell in cells]
 
     def _paint(self, setting: Setting, cell: Cell) -> np.ndarray:
         random = np.random.default_rng([cell.seed, int(setting.id, 16)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["InputError", "suggest"]
+__all__ = ["InputError", "in_words", "suggest"]
 
 
 class InputError(Exception):
@@ -20,6 +20,12 @@ class InputError(Exception):
         super().__init__(what if remedy is None else f"{what}\n{remedy}")
         self.what = what
         self.remedy = remedy
+
+
+def in_words(error: BaseException) -> str:
+    """Kind and first line of an error that somebody else's code raised, of which 200 characters."""
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {said}"[:200]
 
 
 def suggest(word: str, known: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from datatools.decode import Cause
-from datatools.errors import InputError
+from datatools.errors import InputError, in_words
 from datatools.runner import (
     START_LIMIT_S,
     THREAD_LIMITS,
@@ -21,7 +21,6 @@ from datatools.runner import (
     chunk_limit_s,
 )
 from datatools.worker import Usage
-from datatools.worker_process import in_words
 
 __all__ = ["RayRunner"]
 

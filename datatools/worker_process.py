@@ -15,9 +15,9 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import Any
 
-from datatools.errors import InputError
+from datatools.errors import InputError, in_words
 
-__all__ = ["Broken", "hear", "in_words", "serve"]
+__all__ = ["Broken", "hear", "serve"]
 
 _LAST_WORDS_S = 5.0  # a process that closed its pipe is about to end
 
@@ -44,12 +44,6 @@ def serve(pipe: Connection, pickled_setup: bytes, number: int) -> None:
             pipe.send(InputError(error.what, error.remedy))
         except Exception as error:  # foreign code, or a module that is not there
             pipe.send(Broken(in_words(error)))
-
-
-def in_words(error: BaseException) -> str:
-    """Kind and first line of an error, of which 200 characters."""
-    said = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {said}"[:200]
 
 
 def hear(pipe: Connection, process: BaseProcess) -> Any:

@@ -75,7 +75,7 @@ class Wishes:
     """What a command line says of samplers; what it leaves open is the cascade's own recommendation."""
 
     sampler: str | None = None
-    """NAME:STEPS, for all stages."""
+    """NAME:STEPS or NAME@LIST, for all stages; see `parse_sampler`."""
     guidance: float | None = None
     """Scale of text and caption together, for the base; 1 = none."""
     guidance_capt: float | None = None
@@ -96,7 +96,7 @@ def plan_stages(
         kind = "base" if stage_name == "base" else "upsampler"
         fields: dict[str, Any] = {"sampler": "dpmpp_2m", "n_steps": 30, **(recommended or {}).get(kind, {})}
         if wishes.sampler is not None:
-            fields["sampler"], fields["n_steps"] = parse_sampler(wishes.sampler)
+            fields = {k: v for k, v in fields.items() if k != "fork_spacing"} | parse_sampler(wishes.sampler)
         if kind == "base":
             fields |= _guidance(wishes, stage)
         fields |= layers.get(kind, {}) | layers.get(stage_name, {})

@@ -60,7 +60,9 @@ class SampleFlags:
     sampler: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME:STEPS", help="Solver and steps. Default: dpmpp_2m:30, or pretrained's own."
+            metavar="NAME:STEPS",
+            help="Solver and steps, or the parent project's step list: ddim@ddim50. Default: dpmpp_2m:30, or "
+            "pretrained's own.",
         ),
     ] = None
     guidance: Annotated[

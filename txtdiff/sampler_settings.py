@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+import re
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -87,21 +88,27 @@ class SamplerSettings(Settings):
         return self.guidance_txt != 1 or self.guidance_capt != 1
 
 
-def parse_sampler(text: str) -> tuple[SamplerName, int]:
-    """ "plms:20" -> ("plms", 20).
+def parse_sampler(text: str) -> dict[str, Any]:
+    """A sampler and its steps, as fields of `SamplerSettings`.
+
+    "plms:20" -> sampler plms, n_steps 20; "ddim@ddim50" -> sampler ddim, fork_spacing ddim50.
 
     Raises:
         InputError: no such sampler, or no number of steps.
     """
-    name, _, steps = text.partition(":")
+    name, mark, steps = re.fullmatch(r"([^:@]*)([:@]?)(.*)", text, re.DOTALL).groups()
     known: tuple[SamplerName, ...] = get_args(SamplerName)
-    for sampler in known:
-        if name == sampler and steps.isdecimal() and len(steps) <= 6 and int(steps) > 0:
-            return sampler, int(steps)
     if name not in known:
         near = suggest(name, known) or f"There are {', '.join(known)}."
         raise InputError(f"sampler '{text}': there is no sampler '{name}'", near)
-    raise InputError(f"sampler '{text}': the number of steps is missing", f"Write {name}:30.")
+    if mark == "@" and steps:
+        return {"sampler": name, "fork_spacing": steps}
+    if mark == ":" and steps.isdecimal() and len(steps) <= 6 and int(steps) > 0:
+        return {"sampler": name, "n_steps": int(steps)}
+    raise InputError(
+        f"sampler '{text}': the number of steps is missing",
+        f"Write {name}:30, or {name}@ddim50 for a step list of the parent project.",
+    )
 
 
 def run_sampler(

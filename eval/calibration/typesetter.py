@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,6 @@ Role = Literal["ceiling", "trap"]
 N_RENDERS = 8
 """Pictures per text, each in another family of type."""
 
-_BATCH = 32
 _MARGIN = 0.06  # of the edge, on each side
 _MIN_CONTRAST = 4.5  # WCAG AA: what is called readable text
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -36,16 +35,15 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Typesetter:
     """Sets each text (`ceiling`), or the text with one error in it (`trap`), on a flat ground."""
 
-    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
-        """Batches of pictures of the setting's size."""
-        size_px, role = setting.spec["size_px"], setting.spec["role"]
-        for start in range(0, len(cells), _BATCH):
-            batch = cells[start : start + _BATCH]
-            drawn = [_draw(cell, size_px, role) for cell in batch]
-            yield [
-                Made(cell, picture, regions=regions)
-                for cell, (picture, regions) in zip(batch, drawn, strict=True)
-            ]
+    batch_size = 32
+
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+        """Pictures of the setting's size."""
+        drawn = [_draw(cell, setting.spec["size_px"], setting.spec["role"]) for cell in cells]
+        return [
+            Made(cell, picture, regions=regions)
+            for cell, (picture, regions) in zip(cells, drawn, strict=True)
+        ]
 
 
 def typeset_setting(suite: Suite, size_px: int, role: Role) -> Setting:

@@ -117,6 +117,8 @@ _CASCADE_ONLY = (
     "noise_level",
     "upsampler_sampler",
     "upsampler_guidance",
+    "upsampler_eta",
+    "upsampler_dynamic_threshold",
     "sweep",
 )
 
@@ -160,9 +162,14 @@ class SweepFlags(ScoringFlags):
     ] = None
     suite: Annotated[str, typer.Option(help="smoke, dev, full, or a suite's .jsonl.")] = "smoke"
     limit: int | None = count_option(None, "Only the first prompts of the suite, a fair mix of kinds.")
-    sampler: Annotated[list[str] | None, typer.Option(metavar="NAME:STEPS", help="Sampler; repeat it.")] = (
-        None
-    )
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:STEPS",
+            help="Sampler; repeat it. NAME@LIST takes a step list of the parent project: ddim@ddim50, "
+            "ddpm@10,20,30.",
+        ),
+    ] = None
     guidance: Annotated[
         str | None, typer.Option(metavar="S,S…", help="Guidance scales of the text; 1 = none, the default.")
     ] = None
@@ -188,10 +195,17 @@ class SweepFlags(ScoringFlags):
         str | None, typer.Option(metavar="N,N…", help="Noise on the upsamplers' small picture.")
     ] = None
     upsampler_sampler: Annotated[
-        str | None, typer.Option(metavar="NAME:STEPS", help="Sampler of the upsamplers; default: the base's.")
+        list[str] | None,
+        typer.Option(metavar="NAME:STEPS", help="Sampler of the upsamplers; repeat it. Default: the base's."),
     ] = None
     upsampler_guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale of the upsamplers; default 1.")
+        str | None, typer.Option(metavar="S,S…", help="Guidance scales of the upsamplers; default 1.")
+    ] = None
+    upsampler_eta: Annotated[
+        str | None, typer.Option(metavar="E,E…", help="As --eta, for the upsamplers.")
+    ] = None
+    upsampler_dynamic_threshold: Annotated[
+        str | None, typer.Option(metavar="Q,Q…", help="As --dynamic-threshold, for the upsamplers.")
     ] = None
     sweep: Annotated[
         Path | None,
@@ -254,8 +268,10 @@ class SweepFlags(ScoringFlags):
             "guidance_rescale": floats(self.guidance_rescale),
             "autoguidance": floats(self.autoguidance),
             "noise_level": floats(self.noise_level),
-            "upsampler_sampler": self.upsampler_sampler,
-            "upsampler_guidance": self.upsampler_guidance,
+            "upsampler_sampler": tuple(self.upsampler_sampler) if self.upsampler_sampler else None,
+            "upsampler_guidance": floats(self.upsampler_guidance),
+            "upsampler_eta": floats(self.upsampler_eta),
+            "upsampler_dynamic_threshold": floats(self.upsampler_dynamic_threshold),
         }
         axes = {} if self.sweep is None else read_sweep(self.sweep)
         return make_sweep(axes | {name: value for name, value in given.items() if value is not None})

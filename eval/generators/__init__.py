@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from eval.generators.generator import Generator, Made
+from eval.generators.generator import Generator, Made, make_batch
 
-__all__ = ["Generator", "Made"]
+__all__ = ["Generator", "Made", "make_batch"]

@@ -38,14 +38,10 @@ class DiffusersGenerator:
         self._pipeline = _load(source).to(device)
         self._pipeline.set_progress_bar_config(disable=True)
         self._size = {} if options.size_px is None else {"height": options.size_px, "width": options.size_px}
-        self._batch_size = batch_size
+        self.batch_size = batch_size
 
-    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
-        """Batches of pictures; the noise of each is its cell's own, whatever is in the batch with it."""
-        for start in range(0, len(cells), self._batch_size):
-            yield self._sample(setting, cells[start : start + self._batch_size])
-
-    def _sample(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+        """Pictures of one setting; the noise of each is its cell's own, whatever is in the batch with it."""
         asked = {"num_inference_steps": setting.spec["steps"], "guidance_scale": setting.spec["guidance"]}
         begun = time.perf_counter()
         with _counting_calls(self._pipeline) as calls, torch.no_grad():

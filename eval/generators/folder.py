@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +21,6 @@ from eval.sweep import Setting, make_setting
 
 __all__ = ["FolderGenerator", "FolderPrompts", "Regions", "folder_setting", "load_prompts"]
 
-_BATCH = 32
 _MAX_REPEATS = 16  # pictures of one prompt that are looked for; benchmarks have 4
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -71,13 +70,14 @@ class Regions:
 class FolderGenerator:
     """Takes pictures from files. A file that is missing or broken is a failed cell with its cause."""
 
+    batch_size = 32
+
     def __init__(self, prompts: FolderPrompts) -> None:
         self._files, self._regions = prompts.files, prompts.regions
 
-    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
-        """Batches of pictures as they lie in the folder, decoded and oriented."""
-        for start in range(0, len(cells), _BATCH):
-            yield [self._load(cell) for cell in cells[start : start + _BATCH]]
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+        """Pictures as they lie in the folder, decoded and oriented."""
+        return [self._load(cell) for cell in cells]
 
     def _load(self, cell: Cell) -> Made:
         path, regions = self._files[cell.prompt.id, cell.seed], self._regions.get((cell.prompt.id, cell.seed))

@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from datatools.console import progress
-from eval.generators import Generator, Made
+from datatools.console import progress, say
+from eval.generators import Generator, Made, make_batch
 from eval.identity import canonical_json, identity
 from eval.store import Store
 from eval.suites import Cell, Suite
 from eval.sweep import Setting
 
-__all__ = ["Plan", "keep_pictures", "make_pictures", "pending_cells", "start_run", "write_plan"]
+__all__ = [
+    "Plan",
+    "keep_pictures",
+    "make_pictures",
+    "pending_cells",
+    "start_run",
+    "tell_failures",
+    "write_plan",
+]
 
 
 @dataclass(frozen=True)
@@ -56,22 +64,34 @@ def write_plan(store: Store, plan: Plan) -> None:
 
 
 def make_pictures(store: Store, plan: Plan, generator: Generator) -> None:
-    """Make every picture of the plan that is not in the store, batch by batch."""
+    """Make every picture of the plan that is not in the store, batch by batch; failed ones are rows too."""
     pending = {setting.id: pending_cells(store, setting, plan.cells) for setting in plan.settings}
     total = sum(map(len, pending.values()))
     if not total:
         return
+    told: set[str] = set()
     with progress("making pictures", total) as advance:
         for setting in plan.settings:
-            advance(0, setting.label)
-            for batch in generator.make(setting, pending[setting.id]) if pending[setting.id] else ():
+            cells = pending[setting.id]
+            for start in range(0, len(cells), generator.batch_size):
+                advance(0, setting.label)
+                batch = make_batch(generator, setting, cells[start : start + generator.batch_size])
                 keep_pictures(store, setting, batch, plan.run_id)
+                tell_failures(setting, batch, told)
                 advance(len(batch), setting.label)
 
 
 def keep_pictures(store: Store, setting: Setting, batch: Sequence[Made], run_id: str) -> None:
     """Keep what became of a batch of cells: picture files first, then their rows in one transaction."""
     store.write("samples", [_sample_row(store, setting, made, run_id) for made in batch])
+
+
+def tell_failures(setting: Setting, batch: Sequence[Made], told: set[str]) -> None:
+    """Say once of each reason why a picture was not made: the store keeps causes, not what was said."""
+    for made in batch:
+        if made.detail is not None and made.detail not in told:
+            told.add(made.detail)
+            say(f"{setting.label}: no picture, {made.detail}")
 
 
 def _prompt_rows(suite: Suite) -> list[dict[str, Any]]:

@@ -89,11 +89,17 @@ def plan_sweep(job: SweepJob) -> Sequence[SweepPart]:
     if job.diffusers is not None:
         return [_plan_pipeline(job.diffusers, job.pipeline, whole)]
     bases = [path for base in job.bases for path in _checkpoints(base, job.over)]
-    return [
+    parts = [
         _plan_cascade(job, whole, base, weights, is_one_of_several=len(bases) > 1)
         for base in bases
         for weights in job.weights
     ]
+    idle = job.sweep.of_upsamplers()
+    if idle and not any(len(part.checkpoints) > 1 for part in parts):
+        raise InputError(
+            f"{', '.join(idle)}: nothing here has an upsampler", "Give one with --upsampler, or leave it out."
+        )
+    return parts
 
 
 def _plan_pipeline(source: str, options: DiffusersOptions, whole: Plan) -> DiffusersPlan:

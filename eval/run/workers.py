@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from datatools.console import progress, say
+from datatools.console import progress
 from datatools.decode import Cause
 from datatools.runner import LocalRunner, Runner
 from datatools.worker import Usage
-from eval.generators import Generator, Made
-from eval.run.pictures import keep_pictures, pending_cells
+from eval.generators import Generator, Made, make_batch
+from eval.run.pictures import keep_pictures, pending_cells, tell_failures
 from eval.store import Store
 from eval.suites import Cell
 from eval.sweep import Setting
@@ -81,13 +81,9 @@ class SweepWorker:
         start, first = time.perf_counter(), tasks[0]
         if self._loaded[0] != first.part:
             self._loaded = (first.part, self._generator(first.part))
-        made = {
-            one.cell: one
-            for batch in self._loaded[1].make(first.setting, [task.cell for task in tasks])
-            for one in batch
-        }
+        made = make_batch(self._loaded[1], first.setting, [task.cell for task in tasks])
         spent_s = time.perf_counter() - start
-        return [(task, made[task.cell]) for task in tasks], Usage(spent_s, spent_s)
+        return list(zip(tasks, made, strict=True)), Usage(spent_s, spent_s)
 
     def _generator(self, part: int) -> Generator:
         return self._work.parts[part].generator(self._device, self._work.batch_size)
@@ -110,8 +106,9 @@ def make_spread(store: Store, parts: Sequence[SweepPart], batch_size: int, sprea
         with progress("making pictures", sum(map(len, chunks))) as advance:
             for outcomes in runner.run(chunks):
                 _keep(store, parts, outcomes)
-                _tell(outcomes, told)
-                advance(len(outcomes), outcomes[0][0].setting.label)
+                setting = outcomes[0][0].setting
+                tell_failures(setting, [made for _, made in outcomes], told)
+                advance(len(outcomes), setting.label)
     finally:
         runner.stop()
 
@@ -142,11 +139,3 @@ def _chunks(store: Store, number: int, part: SweepPart, batch_size: int) -> Iter
 def _keep(store: Store, parts: Sequence[SweepPart], outcomes: Sequence[SweepOutcome]) -> None:
     first = outcomes[0][0]
     keep_pictures(store, first.setting, [made for _, made in outcomes], parts[first.part].plan.run_id)
-
-
-def _tell(outcomes: Sequence[SweepOutcome], told: set[str]) -> None:
-    """Say once of each reason why a picture was not made: the store keeps causes, not what was said."""
-    for task, made in outcomes:
-        if made.detail is not None and made.detail not in told:
-            told.add(made.detail)
-            say(f"{task.setting.label}: no picture, {made.detail}")

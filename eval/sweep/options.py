@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from datatools.errors import InputError, suggest
 from txtdiff.settings import Settings
@@ -49,7 +49,7 @@ class SweepOptions(Settings):
     """Axes of a sweep over a cascade. Every combination of one value of each is a setting."""
 
     sampler: tuple[str, ...] = ("dpmpp_2m:30",)
-    """Samplers with their number of steps, NAME:STEPS."""
+    """Samplers with their number of steps, NAME:STEPS, or with a step list of the fork, NAME@LIST."""
     guidance: tuple[float, ...] = (1.0,)
     """Guidance scales of the text; 1 = none."""
     guidance_capt: tuple[float | None, ...] = (None,)
@@ -68,12 +68,29 @@ class SweepOptions(Settings):
     """Whether every predicted picture is kept within -1…1."""
     noise_level: tuple[int | None, ...] = (None,)
     """Noise levels of the upsamplers' small picture."""
-    upsampler_sampler: str | None = None
-    """NAME:STEPS of every upsampler; unset = the base's."""
-    upsampler_guidance: float = 1.0
-    """Guidance scale of every upsampler."""
+    upsampler_sampler: tuple[str | None, ...] = (None,)
+    """Samplers of every upsampler, as `sampler`; unset = the base's."""
+    upsampler_guidance: tuple[float, ...] = (1.0,)
+    """Guidance scales of every upsampler."""
+    upsampler_eta: tuple[float, ...] = (0.0,)
+    """Ancestral noise of every upsampler, for ddim and prk."""
+    upsampler_dynamic_threshold: tuple[float | None, ...] = (None,)
+    """Quantiles of dynamic thresholding in every upsampler; unset = clamp."""
+
+    @field_validator("upsampler_sampler", "upsampler_guidance", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        """These were single values once; files that say so stay valid."""
+        return value if isinstance(value, list | tuple) else (value,)
 
     def axes(self) -> dict[str, Sequence[Any]]:
         """Values by axis, in the order in which settings are made."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: value for name, value in values.items() if isinstance(value, tuple)}
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def of_upsamplers(self) -> list[str]:
+        """Axes of upsamplers that were given anything but their defaults."""
+        return [
+            name
+            for name, field in type(self).model_fields.items()
+            if name.startswith(("upsampler_", "noise_level")) and getattr(self, name) != field.default
+        ]

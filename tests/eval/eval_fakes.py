@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,9 @@ class Writer:
     batch_size: int = 3
     n_made: int = 0
 
-    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
-        for start in range(0, len(cells), self.batch_size):
-            batch = cells[start : start + self.batch_size]
-            self.n_made += len(batch)
-            yield [self._made(cell) for cell in batch]
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+        self.n_made += len(cells)
+        return [self._made(cell) for cell in cells]
 
     def _made(self, cell: Cell) -> Made:
         text = self.spell(cell)
@@ -56,10 +54,9 @@ class Writer:
 class SlowWriter(Writer):
     """Takes 20 ms a batch, so that kills come everywhere."""
 
-    def make(self, setting: Setting, cells: Sequence[Cell]) -> Iterator[list[Made]]:
-        for batch in super().make(setting, cells):
-            time.sleep(0.02)
-            yield batch
+    def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
+        time.sleep(0.02)
+        return super().make(setting, cells)
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,16 @@ class SlowPart:
 
     def generator(self, device: str, batch_size: int) -> SlowWriter:
         return SlowWriter(right, batch_size)
+
+
+class DryWriter(Writer):
+    """Raises where `spell` gives no text, as a model may."""
+
+    def _made(self, cell: Cell) -> Made:
+        made = super()._made(cell)
+        if made.picture is None:
+            raise ValueError("the paint is dry")
+        return made
 
 
 class Finder:

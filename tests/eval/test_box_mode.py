@@ -79,7 +79,7 @@ def test_the_real_recognisers_read_what_stands_in_each_region(name: str, tmp_pat
 
 def test_typeset_ink_lies_in_its_regions() -> None:
     suite = small_suite(3)
-    [batch] = Typesetter().make(typeset_setting(suite, 96, "ceiling"), typeset_cells(suite))
+    batch = Typesetter().make(typeset_setting(suite, 96, "ceiling"), typeset_cells(suite))
     for made in batch:
         assert made.picture is not None
         assert made.regions is not None

@@ -96,8 +96,8 @@ def test_a_picture_depends_on_its_cell_and_setting_alone(pipeline: Path) -> None
     setting = diffusers_settings(str(pipeline), suite, OPTIONS)[0]
     together = DiffusersGenerator(str(pipeline), OPTIONS, "cpu", 3)
     alone = DiffusersGenerator(str(pipeline), OPTIONS, "cpu", 1)
-    [batch] = together.make(setting, cells_of(suite))
-    [[one]] = alone.make(setting, cells_of(suite)[2:])
+    batch = together.make(setting, cells_of(suite))
+    [one] = alone.make(setting, cells_of(suite)[2:])
     assert one.picture is not None
     assert batch[2].picture is not None
     assert np.abs(one.picture.astype(int) - batch[2].picture.astype(int)).max() <= 1

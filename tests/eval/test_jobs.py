@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import pytest
 import torch
-from eval_fakes import Finder, SlowPart, hide, small_suite, store_path
+from eval_fakes import DryWriter, Finder, hide, small_suite, store_path
 from PIL import Image
 
 import eval.commands.jobs
@@ -25,7 +24,7 @@ from eval.commands.numbers import floats
 from eval.generators.cascade import CascadeGenerator, cascade_settings
 from eval.generators.folder import load_prompts
 from eval.reading import load_picture
-from eval.run import Plan, write_plan
+from eval.run import Plan, make_pictures, write_plan
 from eval.run.plans import SweepPart, plan_sweep
 from eval.run.workers import SweepOutcome, SweepTask, SweepWork, make_spread
 from eval.scoring.options import ScoreOptions
@@ -161,29 +160,49 @@ def test_a_generator_that_workers_cannot_import_is_named(
     assert error.value.what == said
 
 
-class PaintIsDry:
-    """In place of worker processes: every picture fails, each for the same reason."""
+@dataclass(frozen=True)
+class DryPart:
+    """Part of a sweep whose generator raises at two of its texts."""
+
+    plan: Plan
+
+    def generator(self, device: str, batch_size: int) -> DryWriter:
+        return DryWriter(lambda cell: None if cell.prompt.id in ("p1", "p3") else "x", batch_size)
+
+
+class WorkerHere:
+    """In place of worker processes: one worker in this one."""
 
     def __init__(self, work: SweepWork, n_workers: int, time_limit_s: float) -> None:
-        self._work = work
+        self._worker = work.open(0)
 
     def run(self, chunks: list[tuple[SweepTask, ...]]) -> Iterator[list[SweepOutcome]]:
-        for task in itertools.chain(*chunks):
-            yield [self._work.failed(task, "crashed", "ValueError: the paint is dry")]
+        for chunk in chunks:
+            yield self._worker.read(chunk)[0]
 
     def stop(self) -> None:
         pass
 
 
-def test_why_workers_make_no_picture_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("is_spread", [False, True])
+def test_pictures_at_which_the_generator_raises_are_failed_cells_and_the_reason_is_said_once(
+    is_spread: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(eval.run.workers, "LocalRunner", PaintIsDry)
-    plan = small_plan(2)
+    monkeypatch.setattr(eval.run.workers, "LocalRunner", WorkerHere)
+    plan = small_plan(6)
+    part = DryPart(plan)
     with open_store(store_path(tmp_path), "write") as store:
         write_plan(store, plan)
-        make_spread(store, [cast(SweepPart, SlowPart(plan))], 1, Spread(workers=1))
-        assert store.rows("SELECT status, cause FROM samples") == [("failed", "crashed")] * 2
+        if is_spread:
+            make_spread(store, [cast(SweepPart, part)], 4, Spread(workers=1))
+        else:
+            make_pictures(store, plan, part.generator("cpu", 4))
+        rows = store.rows("SELECT prompt_id, status, cause FROM samples ORDER BY prompt_id")
+    dry = {"p1", "p3"}
+    assert rows == [
+        (name, *(("failed", "crashed") if name in dry else ("done", None)))
+        for name in ("none", "p0", "p1", "p2", "p3", "p4")
+    ]
     assert capsys.readouterr().err.count("zero: no picture, ValueError: the paint is dry") == 1
 
 
@@ -277,10 +296,8 @@ def test_the_picture_of_a_cell_depends_on_setting_and_cell_alone(cascade: Cascad
     suite = load_suite("smoke", 4)
     settings = cascade_settings(cascade, suite, SWEEP, {})
     assert len({setting.id for setting in settings}) == len({setting.label for setting in settings}) == 4
-    together = CascadeGenerator(cascade, 4).make(settings[1], cells_of(suite))
-    alone = CascadeGenerator(cascade, 1).make(settings[1], cells_of(suite)[2:3])
-    [[one]] = list(alone)
-    other = next(together)[2]
+    other = CascadeGenerator(cascade, 4).make(settings[1], cells_of(suite))[2]
+    [one] = CascadeGenerator(cascade, 1).make(settings[1], cells_of(suite)[2:3])
     assert one.cell == other.cell
     assert one.picture is not None
     assert other.picture is not None
@@ -317,8 +334,51 @@ def test_settings_differ_by_range_interval_and_a_weaker_model(
     ]
     assert ["weaker" in setting.spec for setting in part.plan.settings] == [False, False, True, True]
     generator = part.generator("cpu", 1)
-    made = [next(generator.make(setting, part.plan.cells))[0].picture for setting in part.plan.settings]
+    made = [generator.make(setting, part.plan.cells)[0].picture for setting in part.plan.settings]
     assert len({picture.tobytes() for picture in made if picture is not None}) == 4
+
+
+def test_settings_differ_by_the_fork_s_steps_and_by_what_upsamplers_do(
+    cascade: Cascade, tmp_path: Path
+) -> None:
+    small = cascade.stages[0].config.model_dump()
+    upsampler = stage_of(
+        ModelConfig.model_validate(small | {"image_size_px": 32, "upsampler": {"small_size_px": 16}})
+    )
+    with torch.no_grad():
+        for parameter in upsampler.model.network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    path = tmp_path / "sweep.toml"
+    path.write_text('sampler = ["ddim:3", "ddim@ddim4"]\nupsampler_eta = [0, 0.5]\n')
+    flags = SweepFlags(sweep=path, upsampler_sampler=["ddim@2,1"], upsampler_dynamic_threshold="0.8")
+    suite = load_suite("smoke", 1)
+    whole = Cascade((cascade.stages[0], upsampler))
+    settings = cascade_settings(whole, suite, flags.job().sweep, {})
+    assert [setting.label for setting in settings] == [
+        f"{base} s=1{noise} upsampler-threshold=0.8"
+        for base in ("ddim:3", "ddim@ddim4")
+        for noise in ("", " upsampler-eta=0.5")
+    ]
+    assert [setting.spec["n_steps"] for setting in settings] == [3, 3, 4, 4]
+    assert [setting.spec["upsamplers"][0]["n_steps"] for setting in settings] == [3] * 4
+    made = [CascadeGenerator(whole, 1).make(setting, cells_of(suite))[0] for setting in settings]
+    assert len({one.picture.tobytes() for one in made if one.picture is not None}) == 4
+    assert [one.n_evaluations for one in made] == [6, 6, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("axes", "named"),
+    [
+        ({"sampler": ["ddim@fine"]}, "spacing 'fine' is unknown"),
+        ({"sampler": ["heun@20"]}, "the parent project has no sampler heun"),
+        ({"sampler": ["heun:2"], "eta": [0.5]}, "eta does nothing for heun"),
+        ({"upsampler_eta": [0.5]}, "upsampler_eta: nothing here has an upsampler"),
+        ({"noise_level": [5]}, "noise_level: nothing here has an upsampler"),
+    ],
+)
+def test_an_axis_without_effect_is_refused(axes: dict[str, Any], named: str, checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=named):
+        plan_sweep(SweepJob(bases=[checkpoint], limit=1, sweep=make_sweep(axes)))
 
 
 def test_a_sweep_can_be_written_down(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,7 @@ from eval.scoring.fidelity_measures import FIDELITY_METRICS, KID_MIN_PICTURES, P
 from eval.scoring.options import ScoreOptions
 from eval.store.schema import SCHEMA_VERSION
 from eval.suites import bundled_suites, load_suite
+from eval.sweep.options import SweepOptions, make_sweep
 from eval.text_metrics.normalisers import Normaliser
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation-protocol.md").read_text(encoding="utf-8")
@@ -41,6 +43,12 @@ def test_thresholds_are_those_of_the_code() -> None:
 def test_every_normaliser_has_its_row() -> None:
     section = PAGE.split("## Normalisers")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == list(get_args(Normaliser))
+
+
+def test_every_axis_of_a_sweep_is_named_and_the_file_shown_is_one() -> None:
+    section = PAGE.split("## Sweeps")[1].split("\n## ")[0]
+    assert all(f"`{axis}`" in section for axis in SweepOptions.model_fields)
+    make_sweep(tomllib.loads(section.split("```toml")[1].split("```")[0]))
 
 
 def test_suites_have_the_sizes_of_their_files() -> None:

@@ -180,8 +180,8 @@ def test_settings_without_effect_are_refused(settings: dict[str, Any]) -> None:
 
 
 def test_samplers_are_named_with_their_steps() -> None:
-    assert parse_sampler("plms:20") == ("plms", 20)
-    assert parse_sampler("dpmpp_2m:7") == ("dpmpp_2m", 7)
+    assert parse_sampler("plms:20") == {"sampler": "plms", "n_steps": 20}
+    assert parse_sampler("ddim@10,20") == {"sampler": "ddim", "fork_spacing": "10,20"}
     with pytest.raises(InputError, match="Did you mean 'plms'"):
         parse_sampler("plsm:20")
     for text in ("plms", "plms:", "plms:0", "plms:-3", "plms:²", "plms:9999999", ":20"):
