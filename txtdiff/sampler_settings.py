@@ -96,7 +96,8 @@ def parse_sampler(text: str) -> dict[str, Any]:
     Raises:
         InputError: no such sampler, or no number of steps.
     """
-    name, mark, steps = re.fullmatch(r"([^:@]*)([:@]?)(.*)", text, re.DOTALL).groups()
+    name = re.split("[:@]", text, maxsplit=1)[0]
+    mark, steps = text[len(name) : len(name) + 1], text[len(name) + 1 :]
     known: tuple[SamplerName, ...] = get_args(SamplerName)
     if name not in known:
         near = suggest(name, known) or f"There are {', '.join(known)}."
