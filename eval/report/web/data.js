@@ -24,16 +24,16 @@ const foreignWhy = (row) =>
 
 // Samples are most of the page and stand after this script: the table is drawn before they are read.
 const samples = [];
-let prompts = [];
+let strata = [];
 
 function readSamples() {
   const late = JSON.parse(document.getElementById("samples-data").textContent);
-  prompts = late.prompts;
+  strata = [...new Set(late.prompts.map((prompt) => prompt.stratum))].toSorted();
   late.samples.row.forEach((row, index) => {
     const sample = {
       index,
       row,
-      prompt: prompts[late.samples.prompt[index]],
+      prompt: late.prompts[late.samples.prompt[index]],
       seed: late.samples.seed[index],
       reading: late.samples.reading[index],
       right: late.samples.right[index] === 1,

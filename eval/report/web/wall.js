@@ -83,7 +83,6 @@ function moreButton(left, what) {
 
 function wallControls(controls) {
   const restart = (changes) => set({ ...changes, more: 1 });
-  const strata = [...new Set(prompts.map((prompt) => prompt.stratum))].toSorted();
   const shown = rows.filter((row) => samplesOf(row).length && firstRow.get(row.id) === row.index);
   const find = h("input", {
     type: "search",
