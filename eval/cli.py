@@ -11,7 +11,9 @@ import typer
 
 from datatools.console import EXIT_SOME_FAILED, run_app, say
 from datatools.flags import flags
-from eval.commands.flags import ReadingFlags, Reference, ReportFlags, ScoringFlags, SweepFlags
+from eval.commands.report_flags import ReportFlags
+from eval.commands.scoring_flags import ReadingFlags, Reference, ScoringFlags
+from eval.commands.sweep_flags import SweepFlags
 from eval.leaderboard.comparison import compare_settings, comparison_lines
 from eval.report.writing import write_report
 from eval.store import open_store

@@ -18,9 +18,9 @@ from PIL import Image
 import eval.commands.jobs
 import eval.run.workers
 from datatools.errors import InputError
-from eval.commands.flags import SweepFlags
 from eval.commands.jobs import run_sweep, score_folder
 from eval.commands.numbers import floats
+from eval.commands.sweep_flags import SweepFlags
 from eval.generators.cascade import CascadeGenerator, cascade_settings
 from eval.generators.folder import load_prompts
 from eval.reading import load_picture

@@ -185,6 +185,9 @@ function pageKey(event) {
   event.preventDefault();
 }
 
+// Safari has no idle callbacks.
+const whenIdle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work));
+
 // A part, its views drawn; null when the board has nothing for it.
 function addPart([id, label, build]) {
   const nKnown = views.length;
@@ -195,11 +198,11 @@ function addPart([id, label, build]) {
   return [id, label];
 }
 
-// The other parts follow one a turn, so that the page answers in between.
+// The other parts follow when the page has nothing else to do: what the reader does comes first.
 function addParts(waiting, added, done) {
   if (!waiting.length) return done(added.filter(Boolean));
   const next = [...added, addPart(waiting[0])];
-  setTimeout(() => addParts(waiting.slice(1), next, done));
+  whenIdle(() => addParts(waiting.slice(1), next, done));
 }
 
 function start() {
@@ -219,7 +222,7 @@ function start() {
     addParts(PARTS.slice(1), [table], finish);
   };
   // The table can be used while the browser still reads the samples, which stand after this script.
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => setTimeout(others));
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => whenIdle(others));
   else others();
 }
 
