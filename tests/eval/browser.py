@@ -104,7 +104,7 @@ class Browser:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    def wait(self, condition: str, timeout_s: float = 20) -> None:
+    def wait(self, condition: str, timeout_s: float = 60) -> None:
         """Until a JavaScript expression is true."""
         end = time.monotonic() + timeout_s
         while not self.run(f"Boolean({condition})"):

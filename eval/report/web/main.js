@@ -185,8 +185,9 @@ function pageKey(event) {
   event.preventDefault();
 }
 
-// Safari has no idle callbacks.
-const whenIdle = globalThis.requestIdleCallback ?? ((work) => setTimeout(work));
+// Safari has no idle callbacks; a page that is never idle goes on all the same.
+const whenIdle = (work) =>
+  globalThis.requestIdleCallback ? requestIdleCallback(() => work(), { timeout: 100 }) : setTimeout(work);
 
 // A part, its views drawn; null when the board has nothing for it.
 function addPart([id, label, build]) {
