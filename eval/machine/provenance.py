@@ -11,7 +11,21 @@ from typing import Any
 
 __all__ = ["gather_provenance"]
 
-_PACKAGES = ("txtdiff", "torch", "numpy", "rapidocr", "onnxruntime", "easyocr", "open_clip_torch", "duckdb")
+_PACKAGES = (
+    "txtdiff",
+    "torch",
+    "numpy",
+    "pillow",  # it resizes for Inception and CLIP
+    "rapidocr",
+    "onnxruntime",
+    "easyocr",
+    "open_clip_torch",
+    "torch-fidelity",
+    "torchmetrics",
+    "rapidfuzz",
+    "diffusers",
+    "duckdb",
+)
 
 
 def gather_provenance(networks: bool = True) -> dict[str, Any]:

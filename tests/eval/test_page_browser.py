@@ -304,7 +304,7 @@ def test_hostile_text_stays_text(browser: Browser, board: Board, tmp_path: Path)
     assert browser.run("window.owned") is None
     tags = "script,iframe,object,embed,base,form,video,audio,marquee,math,template,style,link,a"
     found = sorted(browser.run(f"[...document.querySelectorAll('{tags}')].map((e) => e.localName)"))
-    assert found == ["link", "script", "script", "style"]
+    assert found == ["link", "script", "script", "script", "style"]
     handlers = browser.run(
         "[...document.querySelectorAll('*')]"
         ".filter((e) => [...e.attributes].some((a) => a.name.startsWith('on'))).length"
