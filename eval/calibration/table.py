@@ -71,8 +71,8 @@ def _height_px(regions: Sequence[Sequence[Sequence[float]]]) -> float:
 def _rows(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
     yield {"texts": "all"} | _shares(frame)
     strata = {
-        "characters": _ranges(frame["n_target"], _LENGTHS),
-        "px high": _ranges(frame["height_px"], _HEIGHTS_PX),
+        "characters": _ranges(frame["n_target"], _LENGTHS, 1),
+        "px high": _ranges(frame["height_px"], _HEIGHTS_PX, 0),
         "": frame["txt"].map(charset),
     }
     for unit, stratum in strata.items():
@@ -80,8 +80,9 @@ def _rows(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
             yield {"texts": f"{name} {unit}".strip()} | _shares(rows)
 
 
-def _ranges(values: pd.Series[float], edges: Sequence[int]) -> pd.Series[str]:
-    names = [f"{low} to {high}" for low, high in pairwise(edges[:-1])]
+def _ranges(values: pd.Series[float], edges: Sequence[int], step: int) -> pd.Series[str]:
+    """The range of each value, upper edge included; whole numbers begin one above the edge."""
+    names = [f"{low + step} to {high}" for low, high in pairwise(edges[:-1])]
     return pd.cut(values, edges, labels=[f"up to {edges[1]}", *names[1:], f"over {edges[-2]}"])
 
 

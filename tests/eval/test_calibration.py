@@ -86,7 +86,7 @@ def test_the_real_reader_reads_typeset_words_and_invents_none(tmp_path: Path) ->
         )
         rows = load_board(store).rows
     assert f"{100 * ceiling:.1f} %" in lines[2]
-    assert {"9 to 16 px high", "both cases"} <= {line.split("  ")[2] for line in lines}
+    assert {"9 to 16 characters", "letters and digits"} <= {line.split("  ")[2] for line in lines}
     assert ceiling >= 0.9
     assert trap <= 0.05
     # The rows were read by another reader: its calibration is not theirs.
