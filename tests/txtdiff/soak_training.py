@@ -45,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--stops", type=int, default=100)
+    parser.add_argument("--workers", type=int, action="append", help="data workers of the stopped runs; 0, 1, 2")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -55,7 +56,7 @@ def main() -> None:
         if arguments.kills:
             seen = soak_kills(Path(name) / "kills", arguments.kills, dice)
             print(f"| kill -9 while saving | {arguments.kills} | {dict(sorted(seen.items()))} |", flush=True)
-        for workers in (0, 1, 2) if arguments.stops else ():
+        for workers in (arguments.workers or (0, 1, 2)) if arguments.stops else ():
             n_stops = soak_stops(Path(name) / f"workers-{workers}", arguments.stops, workers, dice)
             what = f"runs stopped at random, {workers} workers"
             print(f"| {what} | {arguments.stops} ({n_stops} stops) | all bytes equal |", flush=True)
