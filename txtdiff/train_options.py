@@ -152,9 +152,14 @@ def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:
 
 def run_dir(flags: TrainFlags) -> Path:
     """--out, else the parent project's variables, else a new directory under runs/."""
-    if flags.out is not None:
-        return flags.out
-    for variable in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable])
-    return Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    from txtdiff.training.checkpoint import as_url  # torch is loaded for a run, not for --help
+
+    named = [os.environ.get(name) for name in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR")]
+    given = flags.out or next((Path(name) for name in named if name), None)
+    out = given or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    if as_url(out) is not None:
+        raise InputError(
+            f"the run directory {out} is no folder of this machine",
+            "Give one with --out; --set run.upload=URL copies checkpoints to a bucket, and fetches them.",
+        )
+    return out

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import socket
-import subprocess
-import sys
 import tarfile
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -115,36 +109,9 @@ def test_fsspec_lists_memory(folder: Path) -> None:
         scan("memory://nowhere")
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """A real S3 server process (moto) on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/moto-api/").close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address
-    finally:
-        server.kill()
-        server.wait()
-
-
 def test_a_bucket_is_a_source_like_a_folder(
-    folder: Path, tmp_path: Path, s3_server: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, s3: fsspec.AbstractFileSystem
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3 = fsspec.filesystem("s3")
     s3.mkdir("pictures")
     s3.put(str(folder), "pictures/in", recursive=True)
     pack_tar(folder, tmp_path / "s.tar", ["a.png", "sub/b.png", "sub/b.txt", "sub/c.png"])

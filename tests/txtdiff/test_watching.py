@@ -49,15 +49,17 @@ def test_checkpoints_are_copied_and_failed_copies_tried_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog, bucket = tiny_catalog(tmp_path), tmp_path / "bucket"
-    bucket.write_text("in the way")
 
-    def clear_the_way() -> bool:
-        if bucket.is_file() and (tmp_path / "run" / "step-8").exists():
+    def stand_in_the_way() -> bool:
+        """From the first step to the first checkpoint."""
+        if not (tmp_path / "run" / "step-8").exists():
+            bucket.write_text("in the way")
+        elif bucket.is_file():
             bucket.unlink()
         return False
 
     changes = ("run.images=24", "run.save_every_images=8", f"run.upload=file://{bucket}/runs")
-    outcome = train(tiny_config(catalog, *changes), tmp_path / "run", clear_the_way)
+    outcome = train(tiny_config(catalog, *changes), tmp_path / "run", stand_in_the_way)
     assert "step-8 was not copied" in capsys.readouterr().err
     assert (outcome.not_uploaded, outcome.failures) == ((), {})
     for name in ("step-8", "step-16", "step-24"):
@@ -73,12 +75,14 @@ def test_checkpoints_are_copied_and_failed_copies_tried_again(
         "--preset",
         "mini-base",
     ]
-    words += ["--set", "run.upload=nowhere://x", "--set", "run.grid_pictures=0", "--set", "data.batch_size=4"]
+    (tmp_path / "full").write_text("in the way")
+    url = f"file://{tmp_path}/full"
+    words += ["--set", f"run.upload={url}", "--set", "run.grid_pictures=0", "--set", "data.batch_size=4"]
     monkeypatch.setattr("sys.argv", ["txtdiff", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
         main()
     told = capsys.readouterr().err
-    assert ended.value.code == 1 and "not copied to nowhere://x: step-4" in told
+    assert ended.value.code == 1 and f"not copied to {url}: step-4" in told
     assert "pictures that could not be read" not in told
 
 

@@ -24,10 +24,15 @@ from txtdiff.training.tensor_files import stream_tensors
 
 __all__ = [
     "MANIFEST",
+    "MANIFEST_LIMIT_BYTES",
+    "as_url",
     "checkpoint_images",
     "find_checkpoint",
+    "is_checkpoint_name",
     "list_checkpoints",
     "newest_checkpoint",
+    "put_in_place",
+    "read_manifest",
     "remove_old_checkpoints",
     "sweep",
     "verify_checkpoint",
@@ -38,7 +43,8 @@ MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{1,18})")
 _TEMPORARY = re.compile(r"\.(tmp|old)-step-\d+-\d+")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_MANIFEST_LIMIT_BYTES = 1_000_000
+MANIFEST_LIMIT_BYTES = 1_000_000
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,7 +68,7 @@ def write_checkpoint(run_dir: Path, images: int, files: Mapping[str, Mapping[str
         manifest = json.dumps({"format": 1, "images": images, "files": entries}, indent=1)
         _write_file(temporary / MANIFEST, manifest)
         fsync_directory(temporary)
-        return _put_in_place(temporary, run_dir / f"step-{images}")
+        return put_in_place(temporary, run_dir / f"step-{images}")
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -87,7 +93,8 @@ def _write_file(path: Path, content: Mapping[str, Tensor] | str) -> dict[str, in
     return {"size_bytes": size, "sha256": digest.hexdigest()}
 
 
-def _put_in_place(temporary: Path, final: Path) -> Path:
+def put_in_place(temporary: Path, final: Path) -> Path:
+    """Give a finished checkpoint its name, and return it."""
     # A directory cannot be renamed over another. One that is there already is a damaged one: training never
     # comes twice to the same count unless it did not find the checkpoint valid.
     if final.exists():
@@ -107,7 +114,7 @@ def verify_checkpoint(path: Path) -> None:
     Raises:
         InputError: the manifest is missing or malformed, or a file is missing, of another size or content.
     """
-    for name, entry in _read_manifest(path).items():
+    for name, entry in read_manifest(path).items():
         file = path / name
         if not file.is_file() or file.is_symlink():
             raise InputError(f"checkpoint {path}: {name} is missing", "It is damaged; use another one.")
@@ -117,10 +124,15 @@ def verify_checkpoint(path: Path) -> None:
             )
 
 
-def _read_manifest(path: Path) -> dict[str, dict[str, int | str]]:
+def read_manifest(path: Path) -> dict[str, dict[str, int | str]]:
+    """File name -> size_bytes and sha256, as a checkpoint's manifest has them.
+
+    Raises:
+        InputError: it is missing or malformed.
+    """
     manifest = path / MANIFEST
     try:
-        if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
+        if manifest.stat().st_size > MANIFEST_LIMIT_BYTES:
             raise ValueError("too large")
         content = json.loads(manifest.read_text("utf-8"))
         files = content["files"]
@@ -151,6 +163,22 @@ def checkpoint_images(path: Path) -> int:
     return int(match[1])
 
 
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a folder is called like a checkpoint."""
+    return _NAME.fullmatch(name) is not None
+
+
+def as_url(path: Path) -> str | None:
+    """The address that a path was typed as, s3://bucket/run; None for a path of this machine.
+
+    A Path makes one slash of two.
+    """
+    match = _URL.fullmatch(str(path))
+    if match is None or str(path).startswith(PREFIX):
+        return None
+    return f"{match[1]}://{'/' if match[1] == 'file' else ''}{match[2]}"
+
+
 def list_checkpoints(run_dir: Path) -> list[Path]:
     """All checkpoint directories of a run, oldest first, valid or not."""
     if not run_dir.is_dir():
@@ -174,11 +202,18 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint that `path` means: itself, or the newest valid one of a run directory.
 
+    A URL that fsspec knows (s3://bucket/run) means a local copy of what lies there.
+
     Raises:
         InputError: there is none, or the one named is damaged.
     """
     if str(path).startswith(PREFIX):
         path = bundled_stage(str(path))
+    url = as_url(path)
+    if url is not None:
+        from txtdiff.training.bucket import fetch_checkpoint  # fsspec is loaded where a bucket is named
+
+        path = fetch_checkpoint(url)
     if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
         verify_checkpoint(path)
         return path

@@ -124,7 +124,8 @@ class RunSettings(Settings):
     """A checkpoint or run whose averaged weights a new run starts from; a modelN.pt of the parent project is
     continued, with the averages and the optimiser's state that lie beside it."""
     upload: str | None = None
-    """An fsspec URL (gs://…, s3://…) to which every checkpoint is copied after it is complete."""
+    """An fsspec URL (gs://…, s3://…) to which every checkpoint is copied after it is complete, with the log.
+    A run whose directory has no checkpoint as new goes on from the newest whole one there."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where metrics go besides metrics.jsonl; needs the extra `track`."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"

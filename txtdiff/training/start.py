@@ -19,6 +19,7 @@ from txtdiff.data.order import seed_at
 from txtdiff.model.caption_weights import load_caption_tower
 from txtdiff.model.unet import build_network
 from txtdiff.training.averaging import start_averages
+from txtdiff.training.bucket import fetch_newer
 from txtdiff.training.checkpoint import newest_checkpoint
 from txtdiff.training.distributed import Ranks, wait_for_all
 from txtdiff.training.metrics import new_totals
@@ -40,6 +41,8 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
         InputError: the checkpoint belongs to another model, or run.init cannot be used.
     """
     checkpoint = newest_checkpoint(out)
+    if config.run.upload is not None:
+        checkpoint = _fetch(config.run.upload, out, checkpoint, ranks)
     if checkpoint is None and config.run.init is not None and config.run.init.suffix == ".pt":
         checkpoint = _convert(config.run.init, out, ranks, config.data.batch_size)
     if checkpoint is not None:
@@ -67,6 +70,14 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
         if ranks.leads:
             say(f"going on from {checkpoint}")
     return state
+
+
+def _fetch(url: str, out: Path, newest: Path | None, ranks: Ranks) -> Path | None:
+    """The newest checkpoint, of this run directory or of where an earlier run copied its own."""
+    if ranks.leads:
+        newest = fetch_newer(url, out, newest) or newest
+    wait_for_all(ranks)
+    return newest if ranks.leads else newest_checkpoint(out)
 
 
 def _convert(model: Path, out: Path, ranks: Ranks, batch_size: int) -> Path | None:

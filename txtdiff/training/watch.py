@@ -16,6 +16,7 @@ from datatools.errors import InputError
 from txtdiff.data.batch import Batch
 from txtdiff.data.source import Rows
 from txtdiff.model.unet import build_network
+from txtdiff.training.bucket import upload
 from txtdiff.training.checkpoint import remove_old_checkpoints
 from txtdiff.training.distributed import Ranks, sum_counts, sum_over_ranks
 from txtdiff.training.first_batch import dump_batch
@@ -27,7 +28,6 @@ from txtdiff.training.profiles import remove_later_snapshots, write_snapshot
 from txtdiff.training.sharding import is_sharded, whole
 from txtdiff.training.state import TrainingState, save_state
 from txtdiff.training.trackers import Track, open_trackers
-from txtdiff.training.upload import upload
 from txtdiff.training.utilisation import flops_per_picture, matmul_flops_per_s, training_dtype
 
 __all__ = ["Watch", "open_watch"]
