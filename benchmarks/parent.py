@@ -8,6 +8,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from txtdiff.model.attention import split_heads
 
@@ -28,6 +29,7 @@ def parents_layers() -> Iterator[None]:
         "blocks.modulated_group_norm": _modulated_group_norm,
         "text_attention.modulated_group_norm": _modulated_group_norm,
         "blocks.convolve": _convolve,
+        "blocks.convolve_doubled": _convolve_doubled,
         "attention.to_tokens": _to_tokens,
         "text_attention.to_tokens": _to_tokens,
     }
@@ -57,8 +59,12 @@ def _modulated_group_norm(norm: nn.GroupNorm, x: Tensor, scale: Tensor, shift: T
     return norm(x) * (1 + scale[:, :, None, None]) + shift[:, :, None, None]  # type: ignore[no-any-return]
 
 
-def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    return conv(x)  # type: ignore[no-any-return]
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+def _convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _convolve(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias)
 
 
 def _to_tokens(x: Tensor) -> Tensor:

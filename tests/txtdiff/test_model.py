@@ -8,9 +8,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from txtdiff.model.attention import to_tokens
-from txtdiff.model.blocks import convolve
+from txtdiff.model.blocks import BlockOptions, ResBlock, convolve, convolve_doubled, double
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -20,7 +21,7 @@ from txtdiff.model.config import (
     TowerSize,
     UpsamplerConfig,
 )
-from txtdiff.model.context import CaptionFeatures
+from txtdiff.model.context import CaptionFeatures, Context
 from txtdiff.model.embeddings import rotary_angles_2d, rotate_interleaved
 from txtdiff.model.layout import plan_network
 from txtdiff.model.text_encoder import relative_bucket
@@ -257,13 +258,34 @@ def test_several_conditionings_of_a_picture_share_what_comes_before_them(
     assert (together[:2] - together[2:4]).abs().max() > 1e-4
 
 
-def test_a_convolution_as_a_matrix_product_is_the_same_convolution() -> None:
+def test_a_convolution_computed_another_way_is_the_same_convolution() -> None:
+    """As a matrix product; of a doubled map without doubling it; borders and odd sizes included."""
     conv = torch.nn.Conv2d(5, 7, 3, padding=1)
-    for shape in ((3, 5, 4, 6), (2, 5, 16, 16)):
+    for shape in ((3, 5, 4, 6), (2, 5, 16, 16), (1, 5, 17, 33)):
         x = torch.randn(shape)
         with torch.no_grad():
-            torch.testing.assert_close(convolve(conv, x), conv(x), rtol=0, atol=1e-6)
-        assert convolve(conv, x).requires_grad
+            torch.testing.assert_close(convolve(x, conv.weight, conv.bias), conv(x), rtol=0, atol=1e-6)
+            doubled = convolve_doubled(x, conv.weight, conv.bias)
+            torch.testing.assert_close(doubled, conv(double(x)), rtol=0, atol=1e-6)
+        assert convolve(x, conv.weight, conv.bias).requires_grad
+        assert convolve_doubled(x, conv.weight, conv.bias).requires_grad
+
+
+@pytest.mark.parametrize(("width", "skip_width"), [(64, 64), (64, 32), (40, 24)])
+def test_what_a_skip_brings_is_computed_once_for_all_conditionings(width: int, skip_width: int) -> None:
+    """Also where a group of the norm lies across the seam, as 3 of 96 channels and 1 of 64 do."""
+    block = ResBlock(width + skip_width, width, BlockOptions(8, "scale_shift", "by_width", 0.0)).eval()
+    for weight in block.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    x, skip = torch.randn(2, width, 32, 32), torch.randn(1, skip_width, 32, 32)
+    context = Context(torch.randn(2, 8), None, None, None, {}, False)
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as shared:
+            found = block(x, context, skip)
+        with FlopCounterMode(display=False) as whole:
+            expected = block(torch.cat([x, skip.repeat(2, 1, 1, 1)], dim=1), context)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert shared.get_total_flops() < 0.95 * whole.get_total_flops()
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

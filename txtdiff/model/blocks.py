@@ -10,11 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from txtdiff.model.attention import group_norm, modulated_group_norm
-from txtdiff.model.context import Context
+from txtdiff.model.context import Context, with_rows
 
-__all__ = ["BlockOptions", "Downsample", "ResBlock", "Upsample", "convolve", "zeroed"]
+__all__ = [
+    "BlockOptions",
+    "Downsample",
+    "ResBlock",
+    "Upsample",
+    "convolve",
+    "convolve_doubled",
+    "double",
+    "zeroed",
+]
 
 MAX_PLACES_AS_MATRIX = 256
+MIN_PLACES_BY_PHASE = 512
+MIN_SHARED_PLACES = 1024
+"""Fewer gain less than it costs to cut the weights in two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +57,44 @@ def double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """conv(x) of a 3x3 convolution; for few places on a CPU, when nothing is learned, as a matrix product.
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3x3 convolution; for few places on a CPU, when nothing is learned, as a matrix product.
 
     oneDNN lays the weights out anew in every call, which for few places takes longer than the sums do:
     2 to 5 times at 1024 channels and 4 to 8 px, nothing gained from 512 places on (measured).
     """
     height, width = x.shape[2:]
     if x.device.type != "cpu" or torch.is_grad_enabled() or len(x) * height * width > MAX_PLACES_AS_MATRIX:
-        return conv(x)  # type: ignore[no-any-return]
+        return F.conv2d(x, weight, bias, padding=1)
     columns = F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)  # (9 C, B * H * W)
-    h = conv.weight.flatten(1) @ columns
-    if conv.bias is not None:
-        h = h + conv.bias[:, None]
+    h = weight.flatten(1) @ columns
+    if bias is not None:
+        h = h + bias[:, None]
     return h.view(-1, len(x), height, width).transpose(0, 1)
+
+
+def convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3x3 convolution of `double(x)`; for many places on a CPU, when nothing is learned, without doubling.
+
+    A window of three rows sees two rows of the small map, so each of the four places that a place becomes is
+    a 2x2 convolution of it, with sums of the weights: 4 products in place of 9. Summing the weights is what
+    few places are not worth.
+    """
+    height, width = x.shape[2:]
+    if x.device.type != "cpu" or torch.is_grad_enabled() or len(x) * height * width < MIN_PLACES_BY_PHASE:
+        return convolve(double(x), weight, bias)
+    kernels = torch.cat([half for rows in _halves(weight, 2) for half in _halves(rows, 3)])
+    phases = F.conv2d(x, kernels, padding=1).chunk(4, dim=1)  # each (B, out, H + 1, W + 1)
+    out = x.new_empty(len(x), len(weight), 2 * height, 2 * width)
+    for phase, (i, j) in zip(phases, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+        out[:, :, i::2, j::2] = phase[:, :, i : i + height, j : j + width]
+    return out if bias is None else out.add_(bias[:, None, None])
+
+
+def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Three taps along `dim` as the two that see a doubled map from its even and from its odd places."""
+    first, middle, last = weight.split(1, dim)
+    return torch.cat([first, middle + last], dim), torch.cat([first + middle, last], dim)
 
 
 class ResBlock(nn.Module):
@@ -90,14 +126,51 @@ class ResBlock(nn.Module):
         self.conv_out = zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """Feature map (B, in, H, W) -> (B, out, H', W')."""
+    def forward(self, x: Tensor, context: Context, skip: Tensor | None = None) -> Tensor:
+        """Feature map (B, in, H, W), or its channels in x and then in `skip`, -> (B, out, H', W').
+
+        The rows of x may be several conditionings of each row of `skip`.
+        """
+        h, x = self._first_half(x) if skip is None else self._joined(x, skip)
+        # Before any conditioning there are fewer rows than the context has; the first ones say it all.
+        h = self._modulated(h, self.modulation(context.embedding[: len(x)]))
+        return x + convolve(self.dropout(F.silu(h)), self.conv_out.weight, self.conv_out.bias)
+
+    def _first_half(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the embedding is to modulate, and what is added in the end."""
         h = F.silu(self.norm_in(x))
+        weight, bias = self.conv_in.weight, self.conv_in.bias
+        if self.resample is double:
+            return convolve_doubled(h, weight, bias), self.skip(double(x))
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)
-        # Before any conditioning there are fewer rows than the context has; the first ones say it all.
-        h = self._modulated(convolve(self.conv_in, h), self.modulation(context.embedding[: len(x)]))
-        return self.skip(x) + convolve(self.conv_out, self.dropout(F.silu(h)))  # type: ignore[no-any-return]
+        return convolve(h, weight, bias), self.skip(x)
+
+    def _joined(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of x and `skip` side by side; what fewer rows of `skip` give is computed for them alone.
+
+        A convolution of both is the sum of their convolutions. A group of the norm that lies across the seam
+        makes its channels of `skip` differ from row to row of x: they go with x.
+        """
+        group = self.norm_in.num_channels // self.norm_in.num_groups
+        n_across = -x.shape[1] % group
+        n_places = len(skip) * x.shape[2] * x.shape[3]
+        shares = len(skip) < len(x) and n_places >= MIN_SHARED_PLACES and n_across < skip.shape[1]
+        if not shares or isinstance(self.skip, nn.Identity):
+            return self._first_half(torch.cat([x, with_rows(skip, len(x))], dim=1))
+        x = torch.cat([x, with_rows(skip[:, :n_across], len(x))], dim=1)
+        h, kept = self._columns(x, slice(x.shape[1]))
+        h_of_skip, kept_of_skip = self._columns(skip[:, n_across:], slice(x.shape[1], None))
+        return h + with_rows(h_of_skip, len(h)), kept + with_rows(kept_of_skip, len(h))
+
+    def _columns(self, x: Tensor, which: slice) -> tuple[Tensor, Tensor]:
+        """What some of the input's channels contribute to the first half; biases come with the first."""
+        norm, conv, skip = self.norm_in, self.conv_in, self.skip
+        n_groups = x.shape[1] * norm.num_groups // norm.num_channels
+        h = F.silu(F.group_norm(x, n_groups, norm.weight[which], norm.bias[which], norm.eps))
+        conv_bias, skip_bias = (None, None) if which.start else (conv.bias, skip.bias)
+        kept = F.conv2d(x, skip.weight[:, which], skip_bias)
+        return convolve(h, conv.weight[:, which], conv_bias), kept
 
     def _modulated(self, h: Tensor, modulation: Tensor) -> Tensor:
         if not self.scales:
@@ -124,4 +197,4 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.conv(double(x))  # type: ignore[no-any-return]
+        return convolve_doubled(x, self.conv.weight, self.conv.bias)

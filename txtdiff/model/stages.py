@@ -32,14 +32,16 @@ class StageLayers(nn.ModuleDict):
         super().__init__(layers)
         self.recompute = recompute
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """Feature map (B, in, H, W) -> (B, out, H', W')."""
+    def forward(self, x: Tensor, context: Context, skip: Tensor | None = None) -> Tensor:
+        """Feature map (B, in, H, W), on the way up in two parts, -> (B, out, H', W')."""
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self._run, x, context, use_reentrant=False)
-        return self._run(x, context)
+            return checkpoint(self._run, x, context, skip, use_reentrant=False)
+        return self._run(x, context, skip)
 
-    def _run(self, x: Tensor, context: Context) -> Tensor:
-        for layer in self.values():
+    def _run(self, x: Tensor, context: Context, skip: Tensor | None) -> Tensor:
+        first, *others = self.values()
+        x = first(x, context) if skip is None else first(x, context, skip)  # on the way up a ResBlock
+        for layer in others:
             x = layer(x, context)
         return x
 

@@ -109,7 +109,7 @@ class UNet(nn.Module):
             skips.append(h)
         h = self.middle(h, context)
         for stage in self.up:
-            h = stage(torch.cat([h, with_rows(skips.pop(), len(h))], dim=1), context)
+            h = stage(h, context, skips.pop())
         h = with_rows(h, context.n_rows)
         prediction = self._unfold(self.head(F.silu(self.head_norm(h))))
         if not name_characters:
