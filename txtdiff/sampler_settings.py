@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from datatools.errors import InputError, suggest
@@ -31,6 +31,13 @@ __all__ = ["SamplerName", "SamplerSettings", "parse_sampler", "run_sampler"]
 SamplerName = Literal["ddpm", "ddim", "prk", "plms", "heun", "dpmpp_2m", "unipc"]
 
 
+def _spacing(value: object) -> object:
+    """A command line reads 50 as a number and 10,20,30 as a list."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int) else value
+
+
 class SamplerSettings(Settings):
     """How one stage of a cascade is sampled."""
 
@@ -39,7 +46,7 @@ class SamplerSettings(Settings):
     step. dpmpp_2m: DPM-Solver++. unipc."""
     n_steps: int = Field(30, ge=1)
     """Steps, from the noisiest timestep down in equal strides."""
-    fork_spacing: str | None = None
+    fork_spacing: Annotated[str | None, BeforeValidator(_spacing)] = None
     """The parent project's step lists in place of n_steps, to its numbers: 50, 10,20,30 or ddim50."""
     eta: float = Field(0.0, ge=0, le=1)
     """Ancestral noise of ddim and prk: 0 = none, 1 = as much as ddpm."""

@@ -45,7 +45,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--stops", type=int, default=100)
-    parser.add_argument("--workers", type=int, action="append", help="data workers of the stopped runs; 0, 1, 2")
+    parser.add_argument(
+        "--workers", type=int, action="append", help="data workers of the stopped runs; 0, 1, 2"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -38,6 +38,7 @@ from txtdiff.model.config import (
     UpsamplerConfig,
 )
 from txtdiff.model.unet import UNet, build_network
+from txtdiff.sample_files import Wishes, plan_stages
 from txtdiff.sampler_settings import SamplerName
 
 TEXT = TextConfig(
@@ -164,6 +165,50 @@ def test_evaluations_are_counted_per_picture(cascade: Cascade) -> None:
     assert n_evaluations(guidance_txt=2, guidance_interval=(0.4, 0.8)) == 6
     both = next(sample_pictures(cascade, PROMPTS[:3], settings_for("ddim"), 3))
     assert both.n_evaluations == 4 * 3 + 2
+
+
+def asked_for(cascade: Cascade, *changes: str) -> SampledPictures:
+    """What `txtdiff sample --sampler ddim:4 --guidance 2 --guidance-capt 3 --set …` makes of one prompt."""
+    settings = plan_stages(cascade, Wishes("ddim:4", 2.0, 3.0, changes))
+    return next(sample_pictures(cascade, PROMPTS[1:2], settings, 1))
+
+
+@pytest.fixture(scope="module")
+def led(cascade: Cascade) -> tuple[Cascade, SampledPictures]:
+    """With a weaker network for the base, and a picture to compare with."""
+    base = replace(cascade.stages[0].model, weaker=small_network(2, captions=CAPTIONS))
+    stages = Cascade((replace(cascade.stages[0], model=base), cascade.stages[1]))
+    return stages, asked_for(stages)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            "base.sampler=unipc",
+            "base.n_steps=3",
+            "base.fork_spacing=5",
+            "base.fork_spacing=2,2",
+            "base.eta=0.7",
+        ),
+        *("base.guidance_txt=5", "base.guidance_capt=5", "base.guidance_interval=0.3,0.8"),
+        *(
+            "base.guidance_rescale=0.7",
+            "base.autoguidance=2",
+            "base.clamp=false",
+            "base.dynamic_threshold=0.8",
+        ),
+        *("upsampler.sampler=ddpm", "upsampler.guidance_txt=300", "upsampler.clamp=false"),
+        *("upsampler.dynamic_threshold=0.8", "upsampler1.noise_level=90"),
+    ],
+)
+def test_every_setting_of_a_stage_acts_from_the_command_line(
+    led: tuple[Cascade, SampledPictures], change: str
+) -> None:
+    stages, before = led
+    after = asked_for(stages, change)
+    assert (before.pictures != after.pictures).any()
+    assert (before.base_pictures != after.base_pictures).any() == change.startswith("base")
 
 
 def test_guidance_in_one_batch_is_guidance_in_several_passes(cascade: Cascade) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Callable
@@ -77,6 +78,22 @@ def test_train_then_sample(run: Run, data: Path, tmp_path: Path, capsys: pytest.
     first = {path.name: path.read_bytes() for path in out.glob("*.png")}
     assert run("sample", *stages, *asked, "--out", "again") == 0
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").glob("*.png")} == first
+    pixels = {}
+    for name, options in {
+        "exact": ("--exact",),
+        "alone": ("--n", "1", "--exact"),
+        "raw": ("--weights", "raw"),
+    }.items():
+        assert run("sample", *stages, *asked, *options, "--out", name) == 0
+        pixels[name] = np.asarray(Image.open(tmp_path / name / "00000.png")).astype(int)
+    assert (pixels["exact"] == pixels["alone"]).all() and (pixels["raw"] != pixels["exact"]).any()
+    capsys.readouterr()
+    assert run("nll", "--model", "base", "--catalog", catalog, "--n", 2, "--steps", 3) == 0
+    assert re.match(
+        r"\d+\.\d{4} ± .* bits per dimension \(2 pictures, 3 timesteps\)", capsys.readouterr().out
+    )
+    assert run("info", "up") == 0
+    assert "upsampler, 16 -> 32 px" in capsys.readouterr().out
 
 
 def test_a_weaker_model_leads_the_base_away(
