@@ -93,7 +93,7 @@ def convolve_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Three taps along `dim` as the two that see a doubled map from its even and from its odd places."""
-    first, middle, last = weight.split(1, dim)
+    first, middle, last = torch.chunk(weight, 3, dim)
     return torch.cat([first, middle + last], dim), torch.cat([first + middle, last], dim)
 
 
@@ -156,7 +156,7 @@ class ResBlock(nn.Module):
         n_across = -x.shape[1] % group
         n_places = len(skip) * x.shape[2] * x.shape[3]
         shares = len(skip) < len(x) and n_places >= MIN_SHARED_PLACES and n_across < skip.shape[1]
-        if not shares or isinstance(self.skip, nn.Identity):
+        if not shares or not isinstance(self.skip, nn.Conv2d):
             return self._first_half(torch.cat([x, with_rows(skip, len(x))], dim=1))
         x = torch.cat([x, with_rows(skip[:, :n_across], len(x))], dim=1)
         h, kept = self._columns(x, slice(x.shape[1]))
@@ -166,6 +166,7 @@ class ResBlock(nn.Module):
     def _columns(self, x: Tensor, which: slice) -> tuple[Tensor, Tensor]:
         """What some of the input's channels contribute to the first half; biases come with the first."""
         norm, conv, skip = self.norm_in, self.conv_in, self.skip
+        assert isinstance(skip, nn.Conv2d)
         n_groups = x.shape[1] * norm.num_groups // norm.num_channels
         h = F.silu(F.group_norm(x, n_groups, norm.weight[which], norm.bias[which], norm.eps))
         conv_bias, skip_bias = (None, None) if which.start else (conv.bias, skip.bias)
