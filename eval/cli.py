@@ -18,7 +18,7 @@ from eval.leaderboard.comparison import compare_settings, comparison_lines
 from eval.report.writing import write_report
 from eval.store import open_store
 from eval.store.counts import Counts
-from eval.store.lines import compat_lines, query_lines
+from eval.store.lines import LinesFormat, compat_lines, query_lines
 from eval.suites.public_prompts import PromptFormat
 
 __all__ = ["app", "main", "report_main"]
@@ -32,6 +32,11 @@ app = typer.Typer(
 
 StoreFile = Annotated[
     Path, typer.Option("--store", metavar="FILE", help="The evaluation store, a DuckDB file.")
+]
+
+Form = Annotated[
+    LinesFormat,
+    typer.Option("--format", help="How it is printed; a table cuts long values, csv and jsonl hold all."),
 ]
 
 
@@ -159,10 +164,10 @@ def report(*, store: StoreFile, flags: ReportFlags) -> None:
 
 
 @app.command()
-def compat(*, store: StoreFile) -> None:
+def compat(*, store: StoreFile, form: Form = "table") -> None:
     """Print the scores that other benchmarks define, quirks kept: MARIO, AnyText, GlyphControl, STRICT, …"""
     with open_store(store) as opened:
-        for line in compat_lines(opened):
+        for line in compat_lines(opened, form):
             typer.echo(line)
 
 
@@ -171,10 +176,11 @@ def query(
     sql: Annotated[str, typer.Argument(help="One SELECT over the tables of the store.")],
     *,
     store: StoreFile,
+    form: Form = "table",
 ) -> None:
     """Ask the store in SQL: samples, readings, text_scores, scores, settings, prompts, runs."""
     with open_store(store) as opened:
-        for line in query_lines(opened, sql):
+        for line in query_lines(opened, sql, form):
             typer.echo(line)
 
 

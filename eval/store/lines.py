@@ -1,21 +1,31 @@
-"""What a store holds as lines of a table: the answer to a query, and the scores of other benchmarks."""
+"""What a store holds as lines of text: the answer to a query, and the scores of other benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
 
 from datatools.errors import InputError
-from datatools.listing import table_lines
+from datatools.listing import csv_lines, jsonl_lines, table_lines
 from eval.store.store import Store
 from eval.text_metrics.compat import Pair, compat_scores
 
-__all__ = ["compat_lines", "query_lines"]
+__all__ = ["LinesFormat", "compat_lines", "query_lines"]
+
+LinesFormat = Literal["table", "csv", "jsonl"]
+"""table cuts long values; the others hold everything."""
+
+_PRINTERS: Mapping[LinesFormat, Callable[[pa.Table], Iterator[str]]] = {
+    "table": table_lines,
+    "csv": csv_lines,
+    "jsonl": jsonl_lines,
+}
 
 
-def compat_lines(store: Store) -> Iterator[str]:
+def compat_lines(store: Store, form: LinesFormat = "table") -> Iterator[str]:
     """Compat scores of every setting and protocol, over pictures with text, missing ones as nothing read.
 
     Raises:
@@ -37,16 +47,16 @@ def compat_lines(store: Store) -> Iterator[str]:
         {"setting": label, "protocol": protocol_id, "n": len(those)} | compat_scores(those)
         for (label, protocol_id), those in pairs.items()
     ]
-    yield from table_lines(pa.Table.from_pylist(records))
+    yield from _PRINTERS[form](pa.Table.from_pylist(records))
 
 
-def query_lines(store: Store, sql: str) -> Iterator[str]:
-    """The answer to a query as lines of a table.
+def query_lines(store: Store, sql: str, form: LinesFormat = "table") -> Iterator[str]:
+    """The answer to a query as lines.
 
     Raises:
         InputError: the query cannot be run; DuckDB's own words.
     """
     try:
-        yield from table_lines(store.arrow(sql))
+        yield from _PRINTERS[form](store.arrow(sql))
     except duckdb.Error as error:
         raise InputError(f"the query failed: {error}") from error

@@ -8,7 +8,7 @@ import pytest
 from eval_fakes import fill, right, store_path
 
 from eval.store import open_store
-from eval.store.lines import compat_lines
+from eval.store.lines import compat_lines, query_lines
 from eval.text_metrics.compat import (
     Pair,
     anytext_scores,
@@ -71,5 +71,8 @@ def test_compat_scores_are_printed_per_setting(tmp_path: Path) -> None:
     with open_store(store_path(tmp_path), "write") as store:
         fill(store, {"right": right})
         head, _, line = compat_lines(store)
+        assert next(compat_lines(store, "csv")).startswith("setting,protocol,n,mario_acc")
+        [whole] = query_lines(store, "SELECT repeat('x', 100) AS x", "jsonl")
+        assert whole == '{"x": "' + "x" * 100 + '"}'
     assert "mario_acc" in head
     assert line.split()[0] == "right"
