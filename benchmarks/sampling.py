@@ -13,6 +13,7 @@ once with captions and once without; --small is a quarter as wide.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -134,7 +135,9 @@ def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) 
     runs = {name: waited(step) for name, step in steps.items()}
     spent = interleaved(runs, rounds, time.perf_counter if on_gpu else time.process_time)
     against = (ratio(spent[name], spent["one"]) for name in ("two", "parent"))
-    return [str(batch), f"{min(spent['one']):.3g}", *against, f"{apart:.0e}"]
+    row = [str(batch), f"{min(spent['one']):.3g}", *against, f"{apart:.0e}"]
+    print(*row, sep=" | ", file=sys.stderr)
+    return row
 
 
 def main() -> None:
