@@ -23,8 +23,8 @@ from PIL import Image
 from datatools.build import build_catalog
 from datatools.catalog import open_catalog
 from datatools.config import BuildSettings
+from datatools.export.pack import pack_catalog
 from datatools.importing import Sources, import_sidecars, read_sources
-from datatools.pack import pack_catalog
 from datatools.synth import SynthOptions, make_pictures
 from txtdiff.config import RunConfig
 from txtdiff.config_files import make_config, preset_layer

@@ -12,23 +12,23 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datatools.caption_files import CaptionFiles, sync_caption_files
-from datatools.captions import CaptionReport, import_captions, read_captions
+from datatools.bookkeeping.plan import Plan, make_plan, register_readers
+from datatools.bookkeeping.record import Recorder
+from datatools.bookkeeping.speak import SpeakingRule, rule_to_json
 from datatools.catalog import Catalog, open_catalog
+from datatools.catalog.limits import widen_limits
 from datatools.config import BuildSettings
 from datatools.console import progress
 from datatools.errors import InputError
-from datatools.limits import widen_limits
-from datatools.plan import Plan, make_plan, register_readers
-from datatools.record import Recorder
+from datatools.files.sources import is_remote
 from datatools.runner import LocalRunner, Runner
 from datatools.scan import Listing, scan
 from datatools.shrink import PictureStore
 from datatools.sidecars import Sidecar, write_sidecars
-from datatools.sources import is_remote
-from datatools.speak import SpeakingRule, rule_to_json
-from datatools.texts import TxtReport, check_txt_target, sync_texts, write_texts
-from datatools.worker import Outcome, ReaderIdentity, Task, WorkerSetup
+from datatools.sidecars.caption_files import CaptionFiles, sync_caption_files
+from datatools.sidecars.captions import CaptionReport, import_captions, read_captions
+from datatools.sidecars.texts import TxtReport, check_txt_target, sync_texts, write_texts
+from datatools.worker.reading import Outcome, ReaderIdentity, Task, WorkerSetup
 
 __all__ = ["BuildReport", "build_catalog"]
 
@@ -111,7 +111,7 @@ def _runner(settings: BuildSettings, opener: str) -> ReadingRunner:
     )
     if settings.runner == "local":
         return LocalRunner(setup, settings.workers, settings.time_limit_s)
-    from datatools.ray_runner import RayRunner  # an extra: Ray need not be installed
+    from datatools.runner.ray import RayRunner  # an extra: Ray need not be installed
 
     return RayRunner(setup, settings.workers, settings.time_limit_s, settings.ray_address)
 

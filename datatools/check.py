@@ -9,14 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from datatools.bookkeeping.record import Recorder
+from datatools.bookkeeping.speak import rule_from_json
 from datatools.catalog import Catalog
 from datatools.console import progress
 from datatools.errors import InputError
 from datatools.fingerprint import sha256_of
-from datatools.record import Recorder
 from datatools.shrink import PictureStore
 from datatools.sidecars import Field, read_sidecar
-from datatools.speak import rule_from_json
 
 __all__ = ["Problem", "check_catalog"]
 

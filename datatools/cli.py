@@ -14,13 +14,13 @@ from datatools.catalog import open_catalog, query_catalog
 from datatools.check import check_catalog
 from datatools.config import BuildSettings, Speaker
 from datatools.console import EXIT_SOME_FAILED, count_option, plain, print_causes, run_app, say
+from datatools.console.flags import OptionalValues, count_within, flags
+from datatools.console.listing import csv_lines, jsonl_lines, table_lines
 from datatools.decode import CAUSES, MAX_PIXELS, Limits
 from datatools.export import ExportFormat, export_catalog
-from datatools.flags import OptionalValues, count_within, flags
+from datatools.export.pack import pack_catalog
 from datatools.gallery import write_gallery
 from datatools.importing import Sources, import_data_set
-from datatools.listing import csv_lines, jsonl_lines, table_lines
-from datatools.pack import pack_catalog
 from datatools.stats import catalog_stats, draw_stats
 from datatools.summary import tell_imported, tell_report
 from datatools.synth import PROFILES, SynthOptions, make_pictures

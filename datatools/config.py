@@ -8,8 +8,8 @@ from typing import Literal
 
 from datatools.decode import CAUSES, Limits
 from datatools.errors import InputError, suggest
-from datatools.machine import available_cpus
 from datatools.transcript import TranscriptSettings
+from datatools.worker.machine import available_cpus
 
 __all__ = ["BuildSettings", "Speaker"]
 

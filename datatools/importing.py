@@ -10,11 +10,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from datatools.build import BuildReport, build_catalog
-from datatools.captions import import_captions, read_captions
 from datatools.catalog import Catalog, open_catalog
 from datatools.config import BuildSettings
 from datatools.errors import InputError
 from datatools.sidecars import Field, Matched, Sidecar, match_keys, read_sidecar, write_sidecars
+from datatools.sidecars.captions import import_captions, read_captions
 
 __all__ = ["GivenFile", "Imported", "Sources", "import_data_set", "import_sidecars", "read_sources"]
 

@@ -15,9 +15,9 @@ from itertools import chain, count
 from pathlib import Path
 
 from datatools.errors import InputError
+from datatools.files.sources import FoundFile, open_source
 from datatools.keys import make_key
 from datatools.shrink import is_stored_copy
-from datatools.sources import FoundFile, open_source
 
 __all__ = ["EXTENSIONS", "ImageRef", "Listing", "scan"]
 

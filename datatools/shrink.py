@@ -37,7 +37,7 @@ def shrunk_size_px(size_px: tuple[int, int], max_edge_px: int, min_edge_px: int)
     """(width, height) of a picture shrunk so that no edge is longer than `max_edge_px`.
 
     The shorter edge of a very oblong picture stays at `min_edge_px`: below it nobody would decode the copy.
-    datatools.plan says the same in SQL.
+    datatools.bookkeeping.plan says the same in SQL.
     """
     factor = min(1.0, max(max_edge_px / max(size_px), min_edge_px / min(size_px)))
     width, height = (math.floor(edge * factor + 0.5) for edge in size_px)

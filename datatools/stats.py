@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from datatools.bookkeeping.speak import rule_from_json
 from datatools.catalog import Catalog
+from datatools.catalog.duplicates import near_duplicates
+from datatools.catalog.stored import lines_from
 from datatools.console import plain
-from datatools.duplicates import near_duplicates
 from datatools.errors import InputError
-from datatools.speak import rule_from_json
-from datatools.stored import lines_from
 from datatools.transcript import TranscriptSettings, transcription
 
 __all__ = ["Histogram", "Recall", "Stats", "catalog_stats", "draw_stats", "word_recall"]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datatools.build import BuildReport
-from datatools.captions import CaptionReport
 from datatools.console import print_causes, say
 from datatools.importing import Imported
 from datatools.sidecars import Matched
+from datatools.sidecars.captions import CaptionReport
 
 __all__ = ["tell_imported", "tell_report"]
 

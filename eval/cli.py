@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from datatools.console import EXIT_SOME_FAILED, run_app, say
-from datatools.flags import flags
+from datatools.console.flags import flags
 from eval.commands.report_flags import ReportFlags
 from eval.commands.scoring_flags import ReadingFlags, Reference, ScoringFlags
 from eval.commands.sweep_flags import SweepFlags

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from datatools.console import EXIT_SOME_FAILED, count_option, messages, plain, print_causes, run_app, say
+from datatools.console.flags import flags
 from datatools.errors import InputError
-from datatools.flags import flags
 from txtdiff.sample_options import SampleCommand, SampleFlags, sampling_plan
 from txtdiff.train_options import (
     Changes,

@@ -21,12 +21,12 @@ from PIL import Image
 
 from datatools.atomic import write_text_atomic
 from datatools.catalog import Catalog
+from datatools.catalog.limits import known_limits
+from datatools.catalog.records import Record, count_usable, read_records
+from datatools.catalog.stored import lines_from
 from datatools.console import progress
 from datatools.decode import Limits, Rejection, decode
-from datatools.limits import known_limits
-from datatools.records import Record, count_usable, read_records
-from datatools.sources import fetch
-from datatools.stored import lines_from
+from datatools.files.sources import fetch
 
 __all__ = ["GalleryReport", "write_gallery"]
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pandas as pd
 import pyarrow as pa
 
-from datatools.listing import table_lines
+from datatools.console.listing import table_lines
 from eval.reading.protocol import Protocol
 from eval.statistics import wilson
 from eval.store import Store

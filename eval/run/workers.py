@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from datatools.console import progress
 from datatools.decode import Cause
 from datatools.runner import LocalRunner, Runner
-from datatools.worker import Usage
+from datatools.worker.reading import Usage
 from eval.generators import Generator, Made, make_batch
 from eval.run.pictures import keep_pictures, pending_cells, tell_failures
 from eval.store import Store
@@ -122,7 +122,7 @@ def _any_device() -> str:
 def _runner(work: SweepWork, n_workers: int, spread: Spread) -> Runner[SweepTask, SweepOutcome, str]:
     if spread.runner == "local":
         return LocalRunner(work, n_workers, _PICTURE_LIMIT_S)
-    from datatools.ray_runner import RayRunner  # an extra: Ray need not be installed
+    from datatools.runner.ray import RayRunner  # an extra: Ray need not be installed
 
     n_gpus = int(any(device.startswith("cuda") for device in work.devices))
     return RayRunner(work, n_workers, _PICTURE_LIMIT_S, spread.ray_address, n_gpus)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from datatools.catalog import open_catalog
+from datatools.catalog.limits import known_limits
 from datatools.decode import Limits, Rejection, decode
 from datatools.errors import InputError
-from datatools.limits import known_limits
 from eval.identity import identity
 from txtdiff.data.picture import fit_square
 

@@ -8,8 +8,8 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
+from datatools.console.listing import csv_lines, jsonl_lines, table_lines
 from datatools.errors import InputError
-from datatools.listing import csv_lines, jsonl_lines, table_lines
 from eval.store.store import Store
 from eval.text_metrics.compat import Pair, compat_scores
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from datatools.worker import ChunkReader, Outcome, ReaderIdentity, Task, Usage, WorkerSetup
+from datatools.worker.reading import ChunkReader, Outcome, ReaderIdentity, Task, Usage, WorkerSetup
 
 
 class InlineRunner:

@@ -34,19 +34,20 @@ BATCH = 2  # pictures in a commit
 MOTHER = f"""
 import ctypes, json, multiprocessing, os, sys
 from pathlib import Path
-from datatools import build, ocr, runner
+from datatools import build, ocr
+from datatools.runner import local
 from datatools.config import BuildSettings
-from datatools.record import Recorder
+from datatools.bookkeeping.record import Recorder
 commit = Recorder.commit
 def acked(self, outcomes):
     commit(self, outcomes)
     print("acked", len(outcomes), flush=True)
 Recorder.commit = acked
-forking, serve = multiprocessing.get_context("fork"), runner.serve
+forking, serve = multiprocessing.get_context("fork"), local.serve
 def serve_until_parent_ends(*given):
     ctypes.CDLL(None).prctl(1, 9)  # it has the parent's end of the pipe too, and would never see it close
     serve(*given)
-runner.serve, multiprocessing.get_context = serve_until_parent_ends, lambda _: forking
+local.serve, multiprocessing.get_context = serve_until_parent_ends, lambda _: forking
 settings = BuildSettings(ocr=("small",), workers=1, chunk_pictures={BATCH}, commit_pictures={BATCH})
 for line in sys.stdin:
     source, catalog = map(Path, json.loads(line))

@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from small_reader import draw
 from test_build import build, rows
 
-from datatools.captions import read_captions
 from datatools.errors import InputError
 from datatools.keys import _PLAIN, _broken_rule, key_below, make_key
 from datatools.sidecars import read_sidecar
-from datatools.texts import parse_txt
+from datatools.sidecars.captions import read_captions
+from datatools.sidecars.texts import parse_txt
 
 PARTS = st.sampled_from(
     ["..", ".", "", "a", "b.png", "C:", "\\", "\0", "e\u0301", "x" * 256, "~", " ", "-rf"]

@@ -283,7 +283,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from datatools import build
 from datatools.config import BuildSettings
-from datatools.record import Recorder
+from datatools.bookkeeping.record import Recorder
 commit = Recorder.commit
 def acked(self, outcomes):
     commit(self, outcomes)

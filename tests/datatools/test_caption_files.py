@@ -11,11 +11,11 @@ from small_reader import draw
 from test_build import build, rows
 from test_sources import pack_tar
 
-from datatools import caption_files
-from datatools.captions import read_captions
 from datatools.catalog import open_catalog
 from datatools.errors import InputError
 from datatools.scan import scan
+from datatools.sidecars import caption_files
+from datatools.sidecars.captions import read_captions
 
 CAPTIONS = "SELECT key, caption, position FROM captions ORDER BY key, source, position"
 

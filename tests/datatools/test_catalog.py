@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datatools.catalog import open_catalog, query_catalog
+from datatools.catalog.schema import VIEW_NAMES
 from datatools.errors import InputError
-from datatools.schema import VIEW_NAMES
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from inline_runner import InlineRunner
 
 from datatools.catalog import open_catalog
+from datatools.catalog.schema import VIEW_NAMES
 from datatools.cli import app
 from datatools.decode import CAUSES
 from datatools.export import ExportFormat
-from datatools.schema import VIEW_NAMES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/data-formats.md").read_text()

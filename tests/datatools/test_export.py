@@ -16,12 +16,12 @@ from small_reader import draw
 from test_build import build
 
 from datatools.catalog import open_catalog
+from datatools.catalog.duplicates import near_duplicates
 from datatools.check import check_catalog
 from datatools.decode import decode
-from datatools.duplicates import near_duplicates
 from datatools.errors import InputError
 from datatools.export import ExportFormat, ExportReport, export_catalog
-from datatools.pack import pack_catalog
+from datatools.export.pack import pack_catalog
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_a_folder_in_use_is_refused_and_a_failed_export_leaves_none(
     (tmp_path / "out/mine").touch()
     with pytest.raises(InputError, match="is there already"):
         export(catalog, tmp_path / "out", "fork")
-    monkeypatch.setattr("datatools.export._as_png", lambda *_: 1 / 0)
+    monkeypatch.setattr("datatools.export.forms._as_png", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(catalog, tmp_path / "new", "fork")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

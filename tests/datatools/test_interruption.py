@@ -17,10 +17,10 @@ import pytest
 from small_reader import draw
 from test_build import build, content, rows, texts
 
-import datatools.catalog
+import datatools.catalog.catalog
+from datatools.bookkeeping.record import Recorder
 from datatools.catalog import open_catalog
 from datatools.errors import InputError
-from datatools.record import Recorder
 
 _LONG = "SELECT count(*) FROM range(1000000) AS a, range(3000) AS b WHERE a.range * b.range % 7 = 3"
 
@@ -58,7 +58,7 @@ def fail_commit(
     monkeypatch: pytest.MonkeyPatch, error: Exception, *, after_the_work: bool, always: bool = False
 ) -> type[FailingConnection]:
     """The commit of the first batch of pictures fails, or that of every one."""
-    connect, commit = datatools.catalog._connect, Recorder.commit
+    connect, commit = datatools.catalog.catalog._connect, Recorder.commit
     armed = iter([error] * (1000 if always else 1))
 
     def commit_armed(self: Recorder, outcomes: Any) -> None:
@@ -69,7 +69,7 @@ def fail_commit(
     monkeypatch.setattr(FailingConnection, "n_failed", 0)
     monkeypatch.setattr(FailingConnection, "after_the_work", after_the_work)
     monkeypatch.setattr(
-        datatools.catalog, "_connect", lambda *args, **kw: FailingConnection(connect(*args, **kw))
+        datatools.catalog.catalog, "_connect", lambda *args, **kw: FailingConnection(connect(*args, **kw))
     )
     monkeypatch.setattr(Recorder, "commit", commit_armed)
     return FailingConnection

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datatools import machine
 from datatools.config import BuildSettings
+from datatools.worker import machine
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from datatools.catalog import open_catalog
 from datatools.check import check_catalog
 from datatools.decode import decode
 from datatools.errors import InputError
+from datatools.export.pack import pack_catalog
 from datatools.importing import Sources, import_sidecars, read_sources
-from datatools.pack import pack_catalog
 from txtdiff.data.config import DataConfig
 from txtdiff.data.dataset import PictureDataset
 from txtdiff.data.source import read_rows

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pytest
 from small_reader import OPENER, draw
 
-from datatools import runner as local
+from datatools.bookkeeping.plan import Plan
 from datatools.decode import Limits
 from datatools.errors import InputError
-from datatools.plan import Plan
-from datatools.ray_runner import RayRunner
-from datatools.runner import LocalRunner, Runner
+from datatools.runner import LocalRunner, Runner, local
+from datatools.runner.ray import RayRunner
 from datatools.scan import scan
-from datatools.worker import Task, WorkerSetup
+from datatools.worker.reading import Task, WorkerSetup
 
 _SETUP = WorkerSetup(("small",), Limits(), OPENER)
 _TIME_LIMIT_S = 1.0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from datatools.errors import InputError
+from datatools.files.sources import open_source
 from datatools.scan import scan
-from datatools.sources import open_source
 
 
 def touch(root: Path, *names: str) -> None:

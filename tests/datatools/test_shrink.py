@@ -24,8 +24,8 @@ from datatools.check import check_catalog
 from datatools.decode import Limits, decode
 from datatools.errors import InputError
 from datatools.export import export_catalog
+from datatools.export.pack import pack_catalog
 from datatools.importing import Sources, import_sidecars, read_sources
-from datatools.pack import pack_catalog
 from datatools.shrink import shrunk_size_px
 from txtdiff.data.config import DataConfig
 from txtdiff.data.dataset import PictureDataset
@@ -209,7 +209,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from datatools.build import build_catalog
 from datatools.config import BuildSettings
-from datatools.record import Recorder
+from datatools.bookkeeping.record import Recorder
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 Recorder.commit = die

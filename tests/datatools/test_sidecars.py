@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from small_reader import draw
 from test_build import build
 
-from datatools.captions import read_captions
 from datatools.catalog import open_catalog
 from datatools.errors import InputError
 from datatools.keys import make_key
 from datatools.sidecars import match_keys, read_sidecar, write_sidecar
+from datatools.sidecars.captions import read_captions
 
 NUMBERS = st.floats(0, 1e6).map(lambda x: round(x, 2))
 BOXES = st.lists(NUMBERS, min_size=4, max_size=4)

@@ -13,8 +13,8 @@ from small_reader import draw
 from test_build import build, rows, texts
 
 from datatools.errors import InputError
+from datatools.files.sources import fetch
 from datatools.scan import scan
-from datatools.sources import fetch
 
 TEXTS = {"a.png": "one", "sub/b.png": "given", "sub/c.png": ""}
 

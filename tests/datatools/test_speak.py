@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from datatools.bookkeeping.speak import SpeakingRule, rule_from_json, rule_to_json, speak
 from datatools.config import Speaker
 from datatools.ocr import TextLine
-from datatools.speak import SpeakingRule, rule_from_json, rule_to_json, speak
 from datatools.transcript import TranscriptSettings
 
 

@@ -11,7 +11,7 @@ from small_reader import draw
 from test_build import build, rows, texts
 
 from datatools.errors import InputError
-from datatools.texts import parse_txt
+from datatools.sidecars.texts import parse_txt
 
 LINES = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=4)
 
@@ -100,7 +100,7 @@ def test_a_kill_between_catalog_and_disk_leaves_our_txt_ours(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("datatools.texts.write_text_atomic", die)
+        patch.setattr("datatools.sidecars.texts.write_text_atomic", die)
         build(source, catalog, write_txt="beside", ocr=("shouting",))
     assert (source / "a.txt").read_text() == "read"
     assert build(source, catalog, write_txt="beside", ocr=("shouting",)).n_given == 0

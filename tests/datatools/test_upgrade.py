@@ -12,9 +12,9 @@ import duckdb
 import pytest
 
 from datatools.catalog import open_catalog, query_catalog
+from datatools.catalog.schema import SCHEMA_VERSION, TABLES, VIEWS
+from datatools.catalog.upgrade import STEPS
 from datatools.errors import InputError
-from datatools.schema import SCHEMA_VERSION, TABLES, VIEWS
-from datatools.upgrade import STEPS
 
 FIRST = (Path(__file__).parent / "schema_1.sql").read_text()
 
@@ -127,7 +127,7 @@ def test_a_kill_leaves_the_old_or_the_new_catalog_whole(tmp_path: Path, moment: 
     path = first_catalog(tmp_path / "c.duckdb")
     before, old = path.read_bytes(), views(path)
     program = f"""
-import os, signal, sys, duckdb, datatools.upgrade
+import os, signal, sys, duckdb, datatools.catalog.upgrade
 from datatools.catalog import open_catalog
 from pathlib import Path
 moment = {moment!r}
@@ -149,10 +149,10 @@ def dying(path, **settings):
 class Duck:
     Error = duckdb.Error
     connect = staticmethod(dying)
-datatools.upgrade.duckdb = Duck
+datatools.catalog.upgrade.duckdb = Duck
 if moment == "link": Path.hardlink_to = die
 if moment == "replace": Path.replace = die
-if moment == "fsync_directory": datatools.upgrade.fsync_directory = die
+if moment == "fsync_directory": datatools.catalog.upgrade.fsync_directory = die
 open_catalog({str(path)!r})"""
     done = subprocess.run([sys.executable, "-c", program], check=False)
     assert done.returncode == -signal.SIGKILL

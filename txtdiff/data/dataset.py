@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from datatools.console import plain
 from datatools.decode import Rejection, decode, read_size_px
 from datatools.errors import InputError
-from datatools.sources import fetch
+from datatools.files.sources import fetch
 from txtdiff.data.config import DataConfig
 from txtdiff.data.order import index_at, numpy_generator
 from txtdiff.data.picture import Surroundings, cut_picture, plan_cut

@@ -14,14 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from datatools.captions import read_captions
 from datatools.console import plain, progress, say
 from datatools.decode import Rejection, read_size_px
+from datatools.files.sources import fetch
 from datatools.keys import txt_key
 from datatools.scan import ImageRef, Listing, scan
 from datatools.sidecars import Sidecar, match_keys, read_sidecar
-from datatools.sources import fetch
-from datatools.texts import parse_txt
+from datatools.sidecars.captions import read_captions
+from datatools.sidecars.texts import parse_txt
 from txtdiff.data.config import DataConfig
 
 __all__ = ["read_folder"]

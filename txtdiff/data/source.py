@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datatools.catalog import open_catalog, query_catalog
+from datatools.catalog.limits import known_limits
+from datatools.catalog.packed import PACKED_CATALOG, PACKED_PICTURES
 from datatools.decode import Limits
 from datatools.errors import InputError
-from datatools.limits import known_limits
-from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
 from txtdiff.data.classes import read_classes
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datatools.decode import decode
 from datatools.errors import InputError
-from datatools.sources import fetch
+from datatools.files.sources import fetch
 from txtdiff.conditioning import Prompt
 from txtdiff.data.batch import to_network_range
 from txtdiff.data.config import DataConfig, LowResConfig

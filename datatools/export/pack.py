@@ -12,19 +12,19 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
+from datatools.bookkeeping.record import Recorder
+from datatools.bookkeeping.speak import rule_from_json
 from datatools.catalog import Catalog, open_catalog
+from datatools.catalog.limits import known_limits, widen_limits
+from datatools.catalog.packed import PACKED_CATALOG, PACKED_PICTURES
+from datatools.catalog.records import Record, count_usable, read_records
 from datatools.console import progress
 from datatools.decode import Limits, decode
 from datatools.errors import InputError
-from datatools.export import ExportReport, new_folder, with_bytes
+from datatools.export.forms import ExportReport, new_folder, with_bytes
 from datatools.fingerprint import sha256_of
 from datatools.keys import MAX_PART_BYTES, txt_key
-from datatools.limits import known_limits, widen_limits
-from datatools.packed import PACKED_CATALOG, PACKED_PICTURES
-from datatools.record import Recorder
-from datatools.records import Record, count_usable, read_records
 from datatools.sidecars import write_sidecars
-from datatools.speak import rule_from_json
 
 __all__ = ["pack_catalog"]
 

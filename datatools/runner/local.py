@@ -23,8 +23,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from datatools.console import say
 from datatools.decode import Cause
 from datatools.errors import InputError
-from datatools.worker import Usage
-from datatools.worker_process import Broken, hear, serve
+from datatools.worker.process import Broken, hear, serve
+from datatools.worker.reading import Usage
 
 __all__ = [
     "START_LIMIT_S",

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from datatools.catalog import Catalog
+from datatools.files.sources import fetch
 from datatools.keys import sibling_key
 from datatools.scan import ImageRef, Listing
-from datatools.sources import fetch
-from datatools.texts import MAX_BYTES, parse_txt
+from datatools.sidecars.texts import MAX_BYTES, parse_txt
 
 __all__ = ["CaptionFiles", "sync_caption_files"]
 

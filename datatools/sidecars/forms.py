@@ -18,7 +18,7 @@ from datatools.atomic import atomic_open, fsync_directory
 from datatools.catalog import Catalog
 from datatools.console import say
 from datatools.errors import InputError
-from datatools.keeping import keep_copy
+from datatools.files.keeping import keep_copy
 from datatools.keys import StemIndex, check_key, index_stems
 
 __all__ = ["Field", "Matched", "Sidecar", "match_keys", "read_sidecar", "write_sidecar", "write_sidecars"]

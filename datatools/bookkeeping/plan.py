@@ -15,7 +15,7 @@ from datatools.config import BuildSettings
 from datatools.px_scale import ESTIMATOR
 from datatools.scan import ImageRef, Listing
 from datatools.shrink import PictureStore
-from datatools.worker import ReaderIdentity, Task
+from datatools.worker.reading import ReaderIdentity, Task
 
 __all__ = ["Plan", "make_plan", "register_readers"]
 

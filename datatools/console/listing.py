@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datatools.console import plain
+from datatools.console.terminal import plain
 
 __all__ = ["csv_lines", "jsonl_lines", "table_lines"]
 

@@ -21,11 +21,11 @@ import pyarrow as pa
 from datatools.atomic import write_text_atomic
 from datatools.catalog import Catalog
 from datatools.errors import InputError
+from datatools.files.keeping import keep_copy
+from datatools.files.sources import fetch
 from datatools.fingerprint import sha256_of
-from datatools.keeping import keep_copy
 from datatools.keys import key_below, txt_key
 from datatools.scan import ImageRef, Listing
-from datatools.sources import fetch
 
 __all__ = ["MAX_BYTES", "TxtReport", "check_txt_target", "parse_txt", "sync_texts", "write_texts"]
 

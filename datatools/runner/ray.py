@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 from datatools.decode import Cause
 from datatools.errors import InputError, in_words
-from datatools.runner import (
+from datatools.runner.local import (
     START_LIMIT_S,
     THREAD_LIMITS,
     IdentityT,
@@ -20,7 +20,7 @@ from datatools.runner import (
     WorkSetup,
     chunk_limit_s,
 )
-from datatools.worker import Usage
+from datatools.worker.reading import Usage
 
 __all__ = ["RayRunner"]
 

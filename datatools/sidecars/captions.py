@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from datatools.catalog import Catalog
 from datatools.errors import InputError
+from datatools.files.sources import fetch, is_remote
 from datatools.keys import check_key
-from datatools.sidecars import Matched, Sidecar, match_keys, read_sidecar
-from datatools.sources import fetch, is_remote
+from datatools.sidecars.forms import Matched, Sidecar, match_keys, read_sidecar
 
 __all__ = ["CaptionReport", "import_captions", "read_captions"]
 

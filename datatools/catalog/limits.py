@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from datatools.catalog import Catalog
+from datatools.catalog.catalog import Catalog
 from datatools.decode import Limits
 
 __all__ = ["known_limits", "widen_limits"]

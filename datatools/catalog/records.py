@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datatools.catalog import Catalog
-from datatools.duplicates import near_duplicates
+from datatools.catalog.catalog import Catalog
+from datatools.catalog.duplicates import near_duplicates
 
 __all__ = ["Record", "count_usable", "read_records"]
 

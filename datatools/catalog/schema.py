@@ -1,7 +1,7 @@
 """Tables and views of a catalog, and the version of both.
 
 Tables stand in the schema `store` and are nobody's business; views stand in `main` and are the interface
-that docs/data-formats.md describes. A change here is a new version: datatools.upgrade needs a step to it.
+that docs/data-formats.md describes. A change here is a new version: `upgrade.py` beside needs a step to it.
 
 Of a picture that was shrunk (`--max-edge`), `uri, size_bytes, mtime_ns, sha256` and the source's edges tell
 of the file it was made from; `stored_*` and `width_px, height_px` of the copy, in whose pixels readings are.

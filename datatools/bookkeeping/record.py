@@ -9,14 +9,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from datatools.bookkeeping.speak import SpeakingRule, speak
 from datatools.catalog import Catalog
+from datatools.catalog.stored import lines_from, lines_to
 from datatools.decode import Cause
 from datatools.ocr import TextLine
 from datatools.scan import ImageRef
 from datatools.shrink import Stored
-from datatools.speak import SpeakingRule, speak
-from datatools.stored import lines_from, lines_to
-from datatools.worker import Outcome
+from datatools.worker.reading import Outcome
 
 __all__ = ["Recorder"]
 

@@ -11,14 +11,14 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from datatools.decode import Cause, Limits, Rejection, decode
+from datatools.files.sources import fetch
 from datatools.fingerprint import perceptual_hash, sha256_of
-from datatools.machine import memory_capped
 from datatools.ocr import OcrEngine, TextLine, open_engine
 from datatools.px_scale import ESTIMATOR, estimate_px_scale
 from datatools.scan import ImageRef
 from datatools.shrink import Stored, shrink, shrunk_size_px
-from datatools.sources import fetch
 from datatools.transcript import reading_order
+from datatools.worker.machine import memory_capped
 
 __all__ = [
     "ChunkReader",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import duckdb
 import pyarrow as pa
 
+from datatools.catalog.schema import SCHEMA_VERSION, TABLES, VIEWS
+from datatools.catalog.upgrade import STEPS, exclusive, upgrade_catalog
 from datatools.errors import InputError
-from datatools.schema import SCHEMA_VERSION, TABLES, VIEWS
-from datatools.upgrade import STEPS, exclusive, upgrade_catalog
 
 if TYPE_CHECKING:  # importing pandas takes a second, and only `frame` needs it
     import pandas as pd
@@ -154,7 +154,7 @@ def open_catalog(path: str | Path, mode: Literal["read", "write"] = "read") -> C
     """Open a catalog; `write` creates it where there is none.
 
     A catalog of an earlier schema version is upgraded first, in either mode: into a new file beside, which
-    then takes its name; the old file is kept (datatools.upgrade).
+    then takes its name; the old file is kept (datatools.catalog.upgrade).
 
     Raises:
         InputError: no such file, not a catalog, of a later schema version, in use by another process, or of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from datatools.catalog import Catalog
+from datatools.catalog.catalog import Catalog
 
 __all__ = ["MAX_DIFFERING_BITS", "near_duplicates"]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import duckdb
 
 from datatools.atomic import atomic_open, fsync_directory
+from datatools.catalog.schema import SCHEMA_VERSION, VIEWS
 from datatools.console import say
 from datatools.errors import InputError
-from datatools.schema import SCHEMA_VERSION, VIEWS
 
 __all__ = ["STEPS", "exclusive", "upgrade_catalog"]
 

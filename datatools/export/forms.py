@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from datatools.catalog import Catalog
+from datatools.catalog.limits import known_limits
+from datatools.catalog.records import Record, count_usable, read_records
 from datatools.console import progress
 from datatools.decode import Limits, decode, is_plain
 from datatools.errors import InputError
+from datatools.files.sources import fetch
 from datatools.fingerprint import sha256_of
 from datatools.keys import stem_of
-from datatools.limits import known_limits
-from datatools.records import Record, count_usable, read_records
-from datatools.sources import fetch
 
 __all__ = ["ExportFormat", "ExportReport", "export_catalog", "new_folder", "with_bytes"]
 

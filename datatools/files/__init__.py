@@ -1,0 +1,1 @@
+"""Files: fetched from anywhere, and those of other people kept before ours take their place."""
