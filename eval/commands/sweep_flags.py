@@ -28,8 +28,8 @@ _CASCADE_ONLY = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepFlags(AxisFlags, ScoringFlags):
-    """Who makes pictures of what, and where; with the axes every combination is a setting."""
+class MakerFlags:
+    """Who makes pictures of what, and where."""
 
     base: Annotated[
         list[Path] | None,
@@ -71,6 +71,11 @@ class SweepFlags(AxisFlags, ScoringFlags):
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that are sampled together.")] = 16
     reference: Reference = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFlags(ScoringFlags, AxisFlags, MakerFlags):
+    """A whole sweep. Help shows a dataclass's last base first: makers, axes, reading and scoring."""
 
     def job(self) -> SweepJob:
         """What a sweep takes."""
