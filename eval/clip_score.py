@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from datatools.console import Advance
 from datatools.errors import InputError
+from eval.networks.attention import attend_directly
 from eval.networks.batches import each_batch
 from eval.networks.clip_agreement import (
     CLIP_KINDS,
@@ -138,6 +139,8 @@ def open_clip_scorer(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = find_clip_weights(name, pretrained, timeout_s)
     network, transform = _load(name, weights)
+    if torch.device(device).type == "cpu":
+        attend_directly(network)
     tokenizer = _tokenizer(name)
     length = int(getattr(network, "context_length", tokenizer.context_length))
     return ClipScorer(

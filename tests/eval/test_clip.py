@@ -16,6 +16,7 @@ from datatools.errors import InputError
 from eval import clip_score
 from eval.clip_score import ClipScorer, agreement, clip_prompts, clip_scores, open_clip_scorer, shuffled_floor
 from eval.networks import clip_weights
+from eval.networks.attention import attend_directly
 from eval.networks.clip_weights import WeightsMissing, find_clip_weights
 
 TOWER = {
@@ -51,6 +52,20 @@ def pictures() -> list[np.ndarray]:
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_weights.huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
     monkeypatch.setattr(clip_weights, "unreachable", lambda url, timeout_s: "no network here")
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_attention_is_torch_s_own(is_masked: bool) -> None:
+    torch.manual_seed(0)
+    attention = torch.nn.MultiheadAttention(32, 4, batch_first=True).eval()
+    x, other = torch.randn(2, 5, 32), torch.randn(2, 7, 32)
+    mask = torch.full((5, 5), float("-inf")).triu(1) if is_masked else None
+    with torch.inference_mode():
+        expected, _ = attention(x, x, x, need_weights=False, attn_mask=mask)
+        across, weights = attention(x, other, other)
+        attend_directly(attention)
+        torch.testing.assert_close(attention(x, x, x, need_weights=False, attn_mask=mask)[0], expected)
+        torch.testing.assert_close(attention(x, other, other), (across, weights))
 
 
 def test_scores_are_open_clip_s_cosines(scorer: ClipScorer, pictures: list[np.ndarray]) -> None:
