@@ -38,23 +38,25 @@ HERE = Path(__file__).parent
 READINGS, SCORES = HERE / "report-readings.csv", HERE / "report-scores.csv"
 
 _SETTING = """
-    CASE s.spec->>'generator' WHEN 'typeset' THEN '' ELSE
-    CASE WHEN s.spec->>'upsamplers' IS NULL THEN 'base ' ELSE 'cascade ' END END || s.label AS setting"""
+    CASE (s.spec->>'generator') WHEN 'typeset' THEN '' ELSE
+    CASE WHEN (s.spec->>'upsamplers') = '[]' THEN 'base ' ELSE 'cascade ' END END || s.label AS setting"""
 PICTURES_SQL = f"""
 SELECT {_SETTING}, r.name AS reader, t.prompt_id, t.reading, t.em_ci::INT AS em, a.sha256
 FROM text_scores t JOIN settings s USING (setting_id) JOIN samples a USING (setting_id, prompt_id, seed)
     JOIN protocols USING (protocol_id) JOIN readers r USING (reader_id)
-WHERE s.spec->>'generator' = 'txtdiff' OR s.label = $ceiling
+WHERE (s.spec->>'generator') = 'txtdiff' OR s.label = $ceiling
 ORDER BY s.position, r.name, t.prompt_id, t.seed
 """
 SCORES_SQL = f"""
 SELECT {_SETTING}, metric, round(any_value(value), 4) AS value
 FROM scores JOIN settings s USING (setting_id)
-WHERE metric IN ('kid', 'clip_desc') AND s.spec->>'generator' = 'txtdiff' GROUP BY ALL
+WHERE metric = 'clip_desc' AND (s.spec->>'generator') = 'txtdiff' GROUP BY ALL
 UNION ALL
-SELECT {_SETTING}, unnest(['passes', 'seconds']), unnest([avg(n_evaluations), round(avg(seconds), 4)])
-FROM samples JOIN settings s USING (setting_id)
-WHERE s.spec->>'generator' = 'txtdiff' GROUP BY ALL
+SELECT {_SETTING}, 'passes', avg(n_evaluations) FROM samples JOIN settings s USING (setting_id)
+WHERE (s.spec->>'generator') = 'txtdiff' GROUP BY ALL
+UNION ALL
+SELECT {_SETTING}, 'seconds', round(avg(seconds), 4) FROM samples JOIN settings s USING (setting_id)
+WHERE (s.spec->>'generator') = 'txtdiff' GROUP BY ALL
 ORDER BY ALL
 """
 
@@ -68,7 +70,7 @@ def main(
         pictures = store.frame(PICTURES_SQL, {"ceiling": CEILING})
         store.frame(SCORES_SQL).to_csv(SCORES, index=False)
         pictures.drop(columns="sha256").to_csv(READINGS, index=False)
-        wall(store, with_prompts(pictures)).save(page.parent / "images" / "mini-wall.png")
+        wall(store, with_prompts(pictures)).quantize(128).save(page.parent / "images" / "mini-wall.png")
     text = page.read_text("utf-8")
     for name, rows in tables().items():
         before, _, rest = text.partition(f"<!-- {name} -->\n")
@@ -112,12 +114,12 @@ def board(pictures: pd.DataFrame, scores: pd.DataFrame) -> str:
         cells = [
             label, f"{marks['passes']:.0f}", f"{marks['seconds']:.2f}",
             *(share(of(own, label, strata)) for strata in (("word-3-4",), ("word-5-8",), ("letters-3-4",))),
-            against, *(f"{marks[name]:.1f}" if name in marks else "" for name in ("clip_desc", "kid")),
+            against, f"{marks['clip_desc']:.1f}",
         ]  # fmt: skip
         rows.append((words.em.mean(), cells))
     head = [
         "setting", "passes", "s a picture", "unseen words, 3-4 letters", "5-8 letters", "orders, 3-4",
-        "words won and lost against the base, recommended", "CLIP", "KID x 1000",
+        "words won and lost against the base, recommended", "CLIP",
     ]  # fmt: skip
     return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])])
 
@@ -130,7 +132,7 @@ def by_group(pictures: pd.DataFrame) -> str:
         small, large = (of(read, label, strata) for label in (BASE, RECOMMENDED))
         won, lost = won_and_lost(large, small)
         against = f"{won} won, {lost} lost, p {mcnemar_midp(won, lost):.2g}"
-        ceiling = f"{of(read, CEILING, strata).em.mean():.1%}"
+        ceiling = percent(of(read, CEILING, strata).em.mean())
         rows.append([name, str(len(large)), share(small), share(large), against, ceiling])
     small, large = (of(read, label, ("blank",)) for label in (BASE, RECOMMENDED))
     rows.append(
@@ -157,7 +159,7 @@ def by_length(pictures: pd.DataFrame) -> str:
         other = small[small.n_letters == n_letters]
         ceiling = typeset[typeset.n_letters == n_letters].em.mean()
         cells = [str(n_letters), str(len(own)), share(other), share(own)]
-        rows.append([*cells, f"{own.letters.mean():.1%}", f"{ceiling:.1%}"])
+        rows.append([*cells, f"{own.letters.mean():.1%}", percent(ceiling)])
     small_em, large_em, ceiling_em = (
         f"{part.groupby('n_letters').em.mean().mean():.1%}" for part in (small, large, typeset)
     )
@@ -198,6 +200,11 @@ def share(part: pd.DataFrame, wrong: bool = False) -> str:
     return f"{n_true / len(part):.1%} [{100 * low:.1f} {100 * high:.1f}]"
 
 
+def percent(value: float) -> str:
+    """A mean of the calibration, or nothing where there is none."""
+    return "" if pd.isna(value) else f"{value:.1%}"
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
 
@@ -215,7 +222,7 @@ def wall(store: Store, pictures: pd.DataFrame) -> Image.Image:
         x, y = i % WALL_COLUMNS * TILE_PX, i // WALL_COLUMNS * height_px
         with Image.open(store.picture_path(sha256)) as image:
             sheet.paste(image, (x, y))
-        wrong = "" if em else f" → {reading or 'nothing'}"
+        wrong = "" if em else f": {reading or 'nothing'}"
         draw.text(
             (x + 3, y + TILE_PX),
             f"{txt}{wrong}",
