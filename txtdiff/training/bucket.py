@@ -18,7 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from datatools.atomic import write_bytes_atomic
-from datatools.console import messages, plain, say
+from datatools.console import plain, say
 from datatools.errors import InputError
 from txtdiff.training.checkpoint import (
     MANIFEST,
@@ -98,11 +98,7 @@ def upload(checkpoint: Path, url: str) -> bool:
         for file in files:
             store.put_file(str(file), f"{target}/{file.name}")
     except Exception as error:  # every store has exception types of its own, and some are not installed
-        messages.print(
-            f"{checkpoint.name} was not copied to {plain(url)}: {plain(str(error))}",
-            markup=False,
-            soft_wrap=True,
-        )
+        say(f"{checkpoint.name} was not copied to {url}: {error}")
         return False
     return True
 
