@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -97,7 +98,7 @@ def from_tokens(tokens: Tensor, like: Tensor) -> Tensor:
     return tokens.transpose(1, 2).reshape(len(like), -1, *like.shape[2:])
 
 
-class CaptionReader(nn.Module):
+class CaptionReader(nn.Module, ABC):
     """A layer that only reads the caption: its keys and values are computed once per picture.
 
     `slot` is its place in `CaptionFeatures.keys_values`, given when the network is assembled.
@@ -105,9 +106,9 @@ class CaptionReader(nn.Module):
 
     slot: int | None = None
 
+    @abstractmethod
     def caption_keys_values(self, tokens: Tensor) -> KeysValues:
         """Keys and values (B, heads, 77, c) from the tower's output (B, 77, W)."""
-        raise NotImplementedError
 
 
 class SelfAttention(CaptionReader):
