@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Everything that docs/mini-report.md says: every setting, two readers, the reader's own ceiling.
-# About two hours on one core; started again it goes on.   report.sh FOLDER
+# About two hours on one core; started again it goes on.   report.sh FOLDER [--limit 8]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=$1
+more=${*:2}
 mkdir -p "$out"
 
 # What each sweep leaves unsaid is the recommended setting. A failed picture is a row of the report.
 run() {
   txtdiff-eval run --store "$out/report.duckdb" --suite recipes/mini/report.jsonl --clip-model tiny \
-    "$@" || [ $? -le 1 ]
+    $more "$@" || [ $? -le 1 ]
 }
 # The samplers are tried on the base, whose letters they are; the upsampler then enlarges the recommended one's.
 base() { run --base pretrained:mini/base "$@"; }
