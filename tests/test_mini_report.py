@@ -32,6 +32,14 @@ def test_the_tables_follow_from_the_readings() -> None:
         assert em(str(row.txt), str(row.reading)) == bool(row.em), row
 
 
+def test_the_model_card_says_the_same() -> None:
+    card = (ROOT / "txtdiff" / "pretrained" / "mini" / "README.md").read_text("utf-8")
+    _, _, *rows = load("report").tables()["kinds"].splitlines()
+    for row in rows[:-1]:
+        shown = " | ".join(row.strip("| ").split(" | ")[:4])
+        assert f"| {shown} |" in card, shown
+
+
 def test_the_suite_is_what_the_recipe_writes(tmp_path: Path) -> None:
     suite = load("suite")
     suite.write(tmp_path / "report.jsonl", 3, suite.one_line() + suite.seen_words())

@@ -21,7 +21,7 @@ from eval.statistics import mcnemar_midp, wilson
 from eval.store import Store, open_store
 from eval.text_metrics import cer
 
-BASE, RECOMMENDED = "base ddim:20 s=4/1.5", "cascade ddim:20 s=4/1.5"
+BASE, RECOMMENDED = "base ddim:10 s=4/1.5", "cascade ddim:10 s=4/1.5"
 CEILING = "ceiling 128 px"  # what the reader reads of the same texts typeset: txtdiff-eval calibrate
 READER = "rapidocr"
 GROUPS = {
@@ -159,11 +159,11 @@ def by_length(pictures: pd.DataFrame) -> str:
         other = small[small.n_letters == n_letters]
         ceiling = typeset[typeset.n_letters == n_letters].em.mean()
         cells = [str(n_letters), str(len(own)), share(other), share(own)]
-        rows.append([*cells, f"{own.letters.mean():.1%}", percent(ceiling)])
+        rows.append([*cells, percent(own.letters.mean()), percent(ceiling)])
     small_em, large_em, ceiling_em = (
-        f"{part.groupby('n_letters').em.mean().mean():.1%}" for part in (small, large, typeset)
+        percent(part.groupby("n_letters").em.mean().mean()) for part in (small, large, typeset)
     )
-    letters = f"{large.groupby('n_letters').letters.mean().mean():.1%}"
+    letters = percent(large.groupby("n_letters").letters.mean().mean())
     rows.append(["each length alike", str(len(large)), small_em, large_em, letters, ceiling_em])
     return table(
         ["letters", "n", "base, 32 px", "cascade, 128 px", "letters right, cascade", "reader's ceiling"], rows
@@ -177,7 +177,7 @@ def by_reader(pictures: pd.DataFrame) -> str:
     for name, strata in GROUPS.items():
         own = [of(pictures[pictures.reader == reader], RECOMMENDED, strata) for reader in readers]
         agreeing = own[0].reading.str.upper() == own[-1].reading.str.upper()
-        rows.append([name, *(share(part) for part in own), f"{agreeing.mean():.1%}"])
+        rows.append([name, *(share(part) for part in own), percent(agreeing.mean())])
     return table(["exact match, cascade", *readers, "both read the same"], rows)
 
 
@@ -197,12 +197,12 @@ def share(part: pd.DataFrame, wrong: bool = False) -> str:
     """Exact match with Wilson's interval."""
     n_true = int((1 - part.em).sum() if wrong else part.em.sum())
     low, high = wilson(n_true, len(part))
-    return f"{n_true / len(part):.1%} [{100 * low:.1f} {100 * high:.1f}]"
+    return f"{percent(n_true / len(part))} [{100 * low:.1f} {100 * high:.1f}]"
 
 
 def percent(value: float) -> str:
-    """A mean of the calibration, or nothing where there is none."""
-    return "" if pd.isna(value) else f"{value:.1%}"
+    """A share in per cent, or nothing where there is none."""
+    return "" if pd.isna(value) else f"{100 * value:.1f} %"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

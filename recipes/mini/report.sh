@@ -15,10 +15,11 @@ run() {
 # The samplers are tried on the base, whose letters they are; the upsampler then enlarges the recommended one's.
 base() { run --base pretrained:mini/base "$@"; }
 
-base --sampler ddim:20 --guidance 4 --guidance-capt 1.5 --ocr rapidocr --ocr easyocr
-run --base pretrained:mini --sampler ddim:20 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5 \
+base --sampler ddim:10 --guidance 4 --guidance-capt 1.5
+run --base pretrained:mini --sampler ddim:10 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5 \
   --ocr rapidocr --ocr easyocr
-base --sampler ddim:5 --sampler ddim:10 --sampler ddim:50 --sampler dpmpp_2m:10 --sampler dpmpp_2m:20 \
+run --base pretrained:mini --sampler ddim:20 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5
+base --sampler ddim:5 --sampler ddim:20 --sampler ddim:50 --sampler dpmpp_2m:10 --sampler dpmpp_2m:20 \
   --sampler unipc:10 --sampler heun:10 --sampler ddpm:50 --guidance 4 --guidance-capt 1.5
 base --sampler ddim:20 --guidance 1,2,8 --guidance-capt 1.5
 base --sampler ddim:20 --guidance 4 --guidance-capt 1,4
