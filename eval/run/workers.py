@@ -15,7 +15,7 @@ from datatools.console import progress
 from datatools.decode import Cause
 from datatools.runner import LocalRunner, Runner
 from datatools.worker.reading import Usage
-from eval.generators import Generator, Made, make_batch
+from eval.generators import Generator, Made
 from eval.run.pictures import keep_pictures, pending_cells, tell_failures
 from eval.store import Store
 from eval.suites import Cell
@@ -77,11 +77,15 @@ class SweepWorker:
         return [self._device]
 
     def read(self, tasks: tuple[SweepTask, ...]) -> tuple[list[SweepOutcome], Usage]:
-        """The pictures of one chunk, all of one setting, sampled together."""
+        """The pictures of one chunk, all of one setting, sampled together.
+
+        What the generator raises ends this process, since nobody knows what is left of its device; the runner
+        tries the pictures one by one in a fresh one.
+        """
         start, first = time.perf_counter(), tasks[0]
         if self._loaded[0] != first.part:
             self._loaded = (first.part, self._generator(first.part))
-        made = make_batch(self._loaded[1], first.setting, [task.cell for task in tasks])
+        made = self._loaded[1].make(first.setting, [task.cell for task in tasks])
         spent_s = time.perf_counter() - start
         return list(zip(tasks, made, strict=True)), Usage(spent_s, spent_s)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import pytest
 import torch
-from eval_fakes import DryWriter, Finder, hide, small_suite, store_path
+from eval_fakes import DryPart, Finder, hide, small_suite, store_path
 from PIL import Image
 
 import eval.commands.jobs
@@ -26,7 +25,7 @@ from eval.generators.folder import load_prompts
 from eval.reading import load_picture
 from eval.run import Plan, make_pictures, write_plan
 from eval.run.plans import SweepPart, plan_sweep
-from eval.run.workers import SweepOutcome, SweepTask, SweepWork, make_spread
+from eval.run.workers import SweepTask, SweepWork, make_spread
 from eval.scoring.options import ScoreOptions
 from eval.store import open_store
 from eval.suites import cells_of, load_suite
@@ -160,35 +159,10 @@ def test_a_generator_that_workers_cannot_import_is_named(
     assert error.value.what == said
 
 
-@dataclass(frozen=True)
-class DryPart:
-    """Part of a sweep whose generator raises at two of its texts."""
-
-    plan: Plan
-
-    def generator(self, device: str, batch_size: int) -> DryWriter:
-        return DryWriter(lambda cell: None if cell.prompt.id in ("p1", "p3") else "x", batch_size)
-
-
-class WorkerHere:
-    """In place of worker processes: one worker in this one."""
-
-    def __init__(self, work: SweepWork, n_workers: int, time_limit_s: float) -> None:
-        self._worker = work.open(0)
-
-    def run(self, chunks: list[tuple[SweepTask, ...]]) -> Iterator[list[SweepOutcome]]:
-        for chunk in chunks:
-            yield self._worker.read(chunk)[0]
-
-    def stop(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize("is_spread", [False, True])
 def test_pictures_at_which_the_generator_raises_are_failed_cells_and_the_reason_is_said_once(
-    is_spread: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    is_spread: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(eval.run.workers, "LocalRunner", WorkerHere)
     plan = small_plan(6)
     part = DryPart(plan)
     with open_store(store_path(tmp_path), "write") as store:
