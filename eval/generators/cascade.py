@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from datatools.errors import InputError
 from eval.generators.generator import Made
+from eval.machine.provenance import name_device
 from eval.suites import Cell, Suite
 from eval.sweep import Setting, grid, make_setting
 from eval.sweep.options import SweepOptions
@@ -28,6 +29,7 @@ class CascadeGenerator:
 
     def __init__(self, cascade: Cascade, batch_size: int) -> None:
         self._cascade = cascade
+        self._device = name_device(cascade.stages[0].model.device)
         self.batch_size = batch_size
         self._is_warm = False
 
@@ -43,6 +45,7 @@ class CascadeGenerator:
                 picture,
                 seconds=batch.seconds / len(batch.pictures),
                 n_evaluations=batch.n_evaluations,
+                device=self._device,
             )
             for batch in sample_pictures(self._cascade, prompts, stages, self.batch_size)
             for picture in batch.pictures

@@ -15,6 +15,7 @@ import torch
 
 from datatools.errors import InputError
 from eval.generators.generator import Made
+from eval.machine.provenance import name_device
 from eval.networks.clip_agreement import clip_prompts
 from eval.suites import Cell, Suite, SuitePrompt
 from eval.sweep import Setting, grid, make_setting
@@ -57,8 +58,9 @@ class DiffusersGenerator:
         pictures = (np.asarray(images) * 255).round().clip(0, 255).astype(np.uint8)
         # Guidance asks for two pictures in one call; each counts, as it does for cascades.
         n_evaluations = calls[0] / len(cells) if calls[0] else None
+        device = name_device(self._pipeline.device)
         return [
-            Made(cell, picture, seconds=seconds, n_evaluations=n_evaluations)
+            Made(cell, picture, seconds=seconds, n_evaluations=n_evaluations, device=device)
             for cell, picture in zip(cells, pictures, strict=True)
         ]
 

@@ -28,6 +28,8 @@ class Made:
     """Time for this picture: that of its batch, shared out evenly."""
     n_evaluations: float | None = None
     """How often a network was called for it, over all stages."""
+    device: str | None = None
+    """What the networks ran on, which is what `seconds` are of; None where nobody knows."""
     regions: tuple[Polygon, ...] | None = None
     """Where each line of its text stands, in its pixels; None where nobody knows (`--mode box` needs it)."""
     detail: str | None = None

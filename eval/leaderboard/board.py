@@ -27,6 +27,8 @@ class BoardRow:
     protocol_id: str
     seconds_per_picture: float | None = None
     n_evaluations: float | None = None
+    device: str | None = None
+    """What the seconds are of; several devices with commas between them."""
     rank_interval: tuple[int, int] | None = None
     """95 % interval of the rank, from resampling the prompts of the whole table."""
     n_pictures: tuple[int, int] = (0, 0)

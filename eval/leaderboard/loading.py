@@ -84,6 +84,7 @@ def _rows(
         row[0]: row[1:]
         for row in store.rows(
             """SELECT setting_id, avg(seconds), avg(n_evaluations),
+                      string_agg(DISTINCT device, ', ' ORDER BY device),
                       count(*) FILTER (status = 'done'), count(*),
                       min(least(width_px, height_px)), max(least(width_px, height_px))
                FROM samples GROUP BY setting_id"""
@@ -92,12 +93,12 @@ def _rows(
     rows = []
     for setting_id, label, spec, suite_id in settings:
         for protocol_id in [protocol for known, protocol in frames if known == setting_id]:
-            seconds, n_evaluations, n_done, n_expected, smallest, largest = costs[setting_id]
+            seconds, n_evaluations, device, n_done, n_expected, smallest, largest = costs[setting_id]
             numbers = scores.get((setting_id, protocol_id))
             if numbers is None:  # killed between counting and scoring
                 continue
             row = BoardRow(setting_id, label, json.loads(spec), numbers, None, "", protocol_id)
-            cost = {"seconds_per_picture": seconds, "n_evaluations": n_evaluations}
+            cost = {"seconds_per_picture": seconds, "n_evaluations": n_evaluations, "device": device}
             about = {"suite_id": suite_id, "size_px": smallest if smallest == largest else None}
             rows.append(replace(row, **cost, **about, n_pictures=(n_done, n_expected)))
     return rows

@@ -7,9 +7,12 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["gather_provenance"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["gather_provenance", "name_device"]
 
 _PACKAGES = (
     "txtdiff",
@@ -42,11 +45,18 @@ def gather_provenance(networks: bool = True) -> dict[str, Any]:
     } | (_torch_state() if networks else {})
 
 
+def name_device(device: torch.device) -> str:
+    """A torch device as its vendor calls it; "cpu", or another's type."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _torch_state() -> dict[str, Any]:
     import torch
 
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": name_device(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "threads": torch.get_num_threads(),
     }
 

@@ -105,6 +105,7 @@ def _record_names(metrics: Sequence[MetricInfo]) -> dict[str, pa.DataType]:
     names |= dict.fromkeys(("label", "setting_id", "protocol_id", "spec"), pa.string())
     names |= {"n_done": pa.int32(), "n_expected": pa.int32()}
     names |= dict.fromkeys(("seconds_per_picture", "n_evaluations"), pa.float64())
+    names |= {"device": pa.string()}
     for metric in metrics:
         names |= dict.fromkeys((metric.id, f"{metric.id}_low", f"{metric.id}_high"), pa.float64())
         names |= {
@@ -121,6 +122,7 @@ def _record(row: BoardRow, metrics: Sequence[MetricInfo]) -> dict[str, Any]:
     record |= {"label": row.label, "setting_id": row.setting_id, "protocol_id": row.protocol_id}
     record |= {"spec": canonical_json(row.spec), "n_done": row.n_pictures[0], "n_expected": row.n_pictures[1]}
     record |= {"seconds_per_picture": row.seconds_per_picture, "n_evaluations": row.n_evaluations}
+    record |= {"device": row.device}
     for metric in metrics:
         score = row.scores.get(metric.id)
         for suffix, name in (

@@ -56,6 +56,7 @@ def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
         "suite": row.suite_id,
         "seconds": _number(row.seconds_per_picture),
         "evaluations": _number(row.n_evaluations),
+        "device": row.device,
         "pictures": list(row.n_pictures),
         "scores": {name: _score(row.scores[name]) for name in metrics if name in row.scores},
     }

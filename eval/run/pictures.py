@@ -147,6 +147,7 @@ def _sample_row(store: Store, setting: Setting, made: Made, run_id: str) -> dict
         "height_px": None,
         "seconds": made.seconds,
         "n_evaluations": made.n_evaluations,
+        "device": made.device,
         "run_id": run_id,
         "regions": None if made.regions is None else canonical_json(made.regions),
         "region_id": None if made.regions is None else identity(made.regions),

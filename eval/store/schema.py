@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ADDED_TABLES", "SCHEMA_VERSION", "TABLES", "UPGRADE_FROM_1"]
+__all__ = ["ADDED_TABLES", "SCHEMA_VERSION", "TABLES", "UPGRADES"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TABLES = """
 CREATE TABLE meta (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
@@ -27,11 +27,12 @@ CREATE TABLE settings (
 );
 
 -- One picture that was asked for. `expected` until it is `done` or `failed` with a cause. `regions`: where
--- its text stands, one polygon a line, where that is known; `region_id` is their hash.
+-- its text stands, one polygon a line, where that is known; `region_id` is their hash. `device`: what it was
+-- made on, where that is known.
 CREATE TABLE samples (
     setting_id VARCHAR, prompt_id VARCHAR, seed BIGINT, status VARCHAR NOT NULL, cause VARCHAR,
     sha256 VARCHAR, width_px INTEGER, height_px INTEGER, seconds DOUBLE, n_evaluations DOUBLE, run_id VARCHAR,
-    regions JSON, region_id VARCHAR,
+    regions JSON, region_id VARCHAR, device VARCHAR,
     PRIMARY KEY (setting_id, prompt_id, seed)
 );
 
@@ -106,7 +107,7 @@ CREATE TABLE audits (sha256 VARCHAR, auditor VARCHAR, text VARCHAR NOT NULL, PRI
 
 TABLES = _TABLES + _READINGS + _SECOND_OPINIONS
 
-UPGRADE_FROM_1 = f"""
+_UPGRADE_FROM_1 = f"""
 ALTER TABLE prompts ADD COLUMN prompt VARCHAR;
 ALTER TABLE samples ADD COLUMN regions JSON;
 ALTER TABLE samples ADD COLUMN region_id VARCHAR;
@@ -120,5 +121,7 @@ INSERT INTO transcripts BY NAME SELECT * FROM old_transcripts;
 DROP TABLE old_readings;
 DROP TABLE old_transcripts;
 {_SECOND_OPINIONS}
-UPDATE meta SET value = '2' WHERE key = 'schema_version';
 """
+
+UPGRADES = {"1": _UPGRADE_FROM_1, "2": "ALTER TABLE samples ADD COLUMN device VARCHAR;"}
+"""What makes a store of each older version one of the next."""

@@ -24,7 +24,7 @@ from datatools.atomic import write_bytes_atomic
 from datatools.console import say
 from datatools.errors import InputError
 from eval.machine.places import make_folder_of
-from eval.store.schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADE_FROM_1
+from eval.store.schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADES
 
 if TYPE_CHECKING:
     import pandas as pd  # half a second, for those who ask for a frame
@@ -164,8 +164,8 @@ def open_store(path: Path, mode: Literal["write", "update", "read"] = "read") ->
         connection = duckdb.connect(str(path), read_only=mode == "read")
     except duckdb.IOException as error:
         raise InputError(*_explain(path, str(error))) from error
-    if _version(connection) == "1":
-        connection = _upgrade(path, connection, mode)
+    if (version := _version(connection)) in UPGRADES:
+        connection = _upgrade(path, connection, version, mode)
     try:
         # A store holds strangers' texts: no statement may reach other files through it.
         connection.execute("SET enable_external_access = false")
@@ -184,17 +184,21 @@ def _version(connection: duckdb.DuckDBPyConnection) -> str | None:
     return str(version)
 
 
-def _upgrade(path: Path, old: duckdb.DuckDBPyConnection, mode: str) -> duckdb.DuckDBPyConnection:
-    """Bring a store of version 1 up to date, as a whole or not at all, and open it again."""
+def _upgrade(
+    path: Path, old: duckdb.DuckDBPyConnection, version: str, mode: str
+) -> duckdb.DuckDBPyConnection:
+    """Bring a store of an older version up to date, as a whole or not at all, and open it again."""
     old.close()
     try:
         connection = duckdb.connect(str(path))
     except duckdb.IOException as error:
-        what = f"{path} has schema version 1 and cannot be brought to {SCHEMA_VERSION}: {error}"
+        what = f"{path} has schema version {version} and cannot be brought to {SCHEMA_VERSION}: {error}"
         raise InputError(what, "Make it writable, or copy it to where you may write.") from error
     try:
-        connection.execute(f"BEGIN; {UPGRADE_FROM_1} {ADDED_TABLES} COMMIT")
-        say(f"{path}: schema version 1 was brought to {SCHEMA_VERSION}")
+        steps = "".join(sql for since, sql in UPGRADES.items() if int(since) >= int(version))
+        now = f"UPDATE meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version';"
+        connection.execute(f"BEGIN; {steps} {now} {ADDED_TABLES} COMMIT")
+        say(f"{path}: schema version {version} was brought to {SCHEMA_VERSION}")
         if mode != "read":
             return connection
     except BaseException:

@@ -48,7 +48,7 @@ class Writer:
         text = self.spell(cell)
         if text is None:
             return Made(cell, None, "refused")
-        return Made(cell, hide(text, cell.seed), seconds=0.5, n_evaluations=7)
+        return Made(cell, hide(text, cell.seed), seconds=0.5, n_evaluations=7, device="a quick hand")
 
 
 class SlowWriter(Writer):

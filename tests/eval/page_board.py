@@ -112,6 +112,7 @@ def _row(i: int, sampler: str, steps: int, guidance: float, samples: list[BoardS
         protocol_id="p1",
         seconds_per_picture=0.02 * steps * (1 if guidance == 1 else 2),
         n_evaluations=float(steps * (1 if guidance == 1 else 2)),
+        device="cpu",
         n_pictures=(n, n),
     )
 

@@ -99,7 +99,7 @@ def test_a_store_of_version_1_is_brought_up_to_date_with_all_it_holds(tmp_path: 
             store.execute(f"DROP TABLE {table}")
             store.execute(f"CREATE TABLE {table} AS SELECT * FROM kept")
             store.execute("DROP TABLE kept")
-        for column in ("regions", "region_id"):
+        for column in ("regions", "region_id", "device"):
             store.execute(f"ALTER TABLE samples DROP COLUMN {column}")
         store.execute("ALTER TABLE prompts DROP COLUMN prompt")
         store.execute("DROP TABLE agreements")
@@ -111,3 +111,18 @@ def test_a_store_of_version_1_is_brought_up_to_date_with_all_it_holds(tmp_path: 
     with open_store(path, "write") as store:
         _, protocol = fill(store, {"b": right})
         assert store.rows("SELECT DISTINCT protocol_id FROM scores") == [(protocol.id,)]
+
+
+def test_a_store_of_version_2_learns_what_pictures_were_made_on(tmp_path: Path) -> None:
+    path = store_path(tmp_path)
+    with open_store(path, "write") as store:
+        fill(store, {"a": right})
+        store.execute("ALTER TABLE samples DROP COLUMN device")
+        store.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    with open_store(path, "write") as store:
+        fill(store, {"b": right})
+        devices = store.rows(
+            "SELECT setting_id, any_value(device) FROM samples GROUP BY ALL ORDER BY 2 NULLS FIRST"
+        )
+        assert [device for _, device in devices] == [None, "a quick hand"]
+        assert {row.device for row in load_board(store).rows} == {None, "a quick hand"}
