@@ -46,7 +46,7 @@ demo: $(STAMP)-demo  ## pictures in, leaderboard out: the main job on a small sc
 	@./demo.sh
 
 test: $(STAMP)-test  ## the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)-test  ## measure, half an hour and more: benchmarks/RESULTS.md (ONLY=NAME: one alone)
 	@$(BIN)/python benchmarks/run.py bench $(ONLY:%=--only %)
