@@ -90,10 +90,14 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         not data.crop.probability or data.crop.around == "anywhere"
     ):
         yield 'data.no_text.crop = "borrowed_safebox" needs data.crop.probability > 0 and around = "safebox"'
-    if model.text is None:
+    # The base that makes small pictures anew is told text and captions too.
+    reads_text = model.text is not None or data.low_res.remade is not None
+    reads_captions = model.captions is not None or data.low_res.remade is not None
+    if not reads_text:
         yield from _changed(data, "data", "model.text is none", "drop_txt", "square")
+    if model.text is None:
         yield from _changed(optim, "optim", "model.text is none", "text_lr", "gain_lr")
-    if model.captions is None:
+    if not reads_captions:
         yield from _changed(data, "data", "model.captions is none", "drop_capt")
     if model.captions is None or model.captions.frozen:
         yield from _changed(optim, "optim", "no caption tower is trained", "caption_lr")
@@ -101,7 +105,7 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield from _changed(data, "data", "model.n_classes is none", "class_name", "class_map", "drop_class")
     if data.class_map is None:
         yield from _changed(data, "data", "data.class_map is none", "class_unknown")
-    if model.text is None and model.captions is None:
+    if not reads_text and not reads_captions:
         yield from _changed(data, "data", "the model takes neither text nor captions", "drop_all")
     if model.upsampler is None and data.low_res != type(data.low_res)():
         yield "data.low_res has no effect: model.upsampler is none"

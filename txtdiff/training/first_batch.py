@@ -11,7 +11,7 @@ from datatools.atomic import write_text_atomic
 from txtdiff.cascade import to_uint8
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
-from txtdiff.data.low_res import make_low_res
+from txtdiff.training.low_res import small_pictures
 
 __all__ = ["dump_batch"]
 
@@ -21,16 +21,8 @@ def dump_batch(batch: Batch, config: RunConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = to_network_range(batch.pictures)
     _save_pictures(pictures, folder, "")
-    upsampler = config.model.upsampler
-    if upsampler is not None:
-        small = make_low_res(
-            pictures,
-            upsampler.small_size_px,
-            config.data.low_res,
-            seed=config.run.seed,
-            positions=batch.positions,
-        )
-        _save_pictures(small, folder, "_lowres")
+    if config.model.upsampler is not None:
+        _save_pictures(small_pictures(pictures, batch, config)[0], folder, "_lowres")
     for i in range(len(batch)):
         if batch.txt is not None:
             write_text_atomic(folder / f"{i:04}.txt", batch.texts[i])

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
-from txtdiff.data.low_res import make_low_res
 from txtdiff.data.order import noise_at, uniform_at
 from txtdiff.diffusion.losses import add_noise, timesteps_at
 from txtdiff.diffusion.schedule import make_schedule
+from txtdiff.training.low_res import small_pictures
 
 __all__ = ["Inputs", "make_inputs"]
 
@@ -65,7 +65,7 @@ def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs
             torch._dynamo.maybe_mark_dynamic(cond["txt"], 1)
     characters = None if batch.characters is None else batch.characters.to(device, non_blocking=True)
     if config.model.upsampler is not None:
-        cond |= _low_res(x0, config, positions)
+        cond |= _low_res(x0, batch, config)
     return Inputs(x0, t, noise, cond, characters)
 
 
@@ -78,18 +78,17 @@ def _padded(txt: Tensor, max_length: int) -> Tensor:
     return nn.functional.pad(txt, (0, length - txt.shape[1]))
 
 
-def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, Tensor]:
+def _low_res(x0: Tensor, batch: Batch, config: RunConfig) -> dict[str, Tensor]:
     """The small picture, and how much noise was put on it if the network is told (fork_spec 7.5)."""
-    upsampler, conditioning = config.model.upsampler, config.diffusion.low_res_noise
-    assert upsampler is not None
-    seed = config.run.seed
-    small = make_low_res(x0, upsampler.small_size_px, config.data.low_res, seed=seed, positions=positions)
-    if upsampler.low_res_channels < small.shape[1]:
-        small = small.mean(1, keepdim=True)
+    conditioning, seed, positions = config.diffusion.low_res_noise, config.run.seed, batch.positions
+    small, is_remade = small_pictures(x0, batch, config)
     if conditioning is None:
         return {"low_res": small}
     levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long()
     levels = levels.to(x0.device, non_blocking=True)
     noise = noise_at(seed, "low_res_noise", positions, small.shape[1:]).to(x0.device, non_blocking=True)
     schedule = make_schedule(conditioning.noise_schedule, conditioning.n_steps)
-    return {"low_res": add_noise(small, noise, levels, schedule), "cond_timesteps": levels}
+    noised = add_noise(small, noise, levels, schedule)
+    # A picture of the base's is given as the cascade gives it: as it is, and said to be without noise.
+    small = torch.where(is_remade[:, None, None, None], small, noised)
+    return {"low_res": small, "cond_timesteps": torch.where(is_remade, 0, levels)}

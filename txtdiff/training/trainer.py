@@ -26,6 +26,7 @@ from txtdiff.data.source import Rows
 from txtdiff.training.checkpoint import sweep
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
 from txtdiff.training.graph import Recorder
+from txtdiff.training.low_res import check_remade
 from txtdiff.training.sharding import is_sharded
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.state import CONFIG, TrainingState
@@ -79,6 +80,7 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
         rows = rows_for(config.data, config.model)
         n_rows = None if rows is None else len(rows)
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
+        check_remade(config, device)
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
             return Outcome("was_finished", state.images, n_rows, state.failures, leads=ranks.leads)
