@@ -23,8 +23,8 @@ SETTINGS = [
     "model.image_size_px=128", "model.patch_size=4", "model.channels=32", "model.channel_mult=1",
     "model.text=none", "model.attention.kind=none", "model.n_res_blocks=1",
     "model.upsampler.small_size_px=32", "model.upsampler.noise_conditioning=true",
-    "diffusion.low_res_noise={}", "data.synth.profile=mini", "data.drop_all=0", "data.batch_size=8", "data.workers=0",
-    "run.device=cpu", "run.images=16", "run.grid_pictures=0",
+    "diffusion.low_res_noise={}", "data.synth.profile=mini", "data.drop_all=0",
+    "data.batch_size=8", "data.workers=0", "run.device=cpu", "run.images=16", "run.grid_pictures=0",
     "data.low_res.remade.n_steps=4", "data.low_res.remade.min_steps=1", "data.low_res.remade.max_steps=2",
     "data.low_res.remade.probability=0.5", "data.low_res.remade.guidance_txt=4",
 ]  # fmt: skip
