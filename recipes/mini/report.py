@@ -38,8 +38,9 @@ HERE = Path(__file__).parent
 READINGS, SCORES = HERE / "report-readings.csv", HERE / "report-scores.csv"
 
 _SETTING = """
-    CASE (s.spec->>'generator') WHEN 'typeset' THEN '' ELSE
-    CASE WHEN (s.spec->>'upsamplers') = '[]' THEN 'base ' ELSE 'cascade ' END END || s.label AS setting"""
+    CASE s.spec->>'generator' WHEN 'typeset' THEN s.label
+    WHEN 'real' THEN format('real pictures, {} px', s.spec->>'size_px')
+    ELSE if((s.spec->>'upsamplers') = '[]', 'base ', 'cascade ') || s.label END AS setting"""
 PICTURES_SQL = f"""
 SELECT {_SETTING}, r.name AS reader, t.prompt_id, t.reading, t.em_ci::INT AS em, a.sha256
 FROM text_scores t JOIN settings s USING (setting_id) JOIN samples a USING (setting_id, prompt_id, seed)
@@ -48,9 +49,16 @@ WHERE (s.spec->>'generator') = 'txtdiff' OR s.label = $ceiling
 ORDER BY s.position, r.name, t.prompt_id, t.seed
 """
 SCORES_SQL = f"""
-SELECT {_SETTING}, metric, round(any_value(value), 4) AS value
-FROM scores JOIN settings s USING (setting_id)
-WHERE metric = 'clip_desc' AND (s.spec->>'generator') = 'txtdiff' GROUP BY ALL
+WITH known AS (
+    SELECT {_SETTING}, metric, any_value(value) AS value, any_value(high - low) / 2 AS error
+    FROM scores JOIN settings s USING (setting_id)
+    WHERE metric IN ('clip_desc', 'kid', 'fid_clean') AND value IS NOT NULL
+        AND (s.spec->>'generator') IN ('txtdiff', 'real')
+    GROUP BY ALL
+)
+SELECT setting, metric, round(value, 4) AS value FROM known
+UNION ALL
+SELECT setting, 'kid_error', round(error, 4) FROM known WHERE metric = 'kid'
 UNION ALL
 SELECT {_SETTING}, 'passes', avg(n_evaluations) FROM samples JOIN settings s USING (setting_id)
 WHERE (s.spec->>'generator') = 'txtdiff' GROUP BY ALL
@@ -114,14 +122,25 @@ def board(pictures: pd.DataFrame, scores: pd.DataFrame) -> str:
         cells = [
             label, f"{marks['passes']:.0f}", f"{marks['seconds']:.2f}",
             *(share(of(own, label, strata)) for strata in (("word-3-4",), ("word-5-8",), ("letters-3-4",))),
-            against, f"{marks['clip_desc']:.1f}",
+            against, f"{marks['clip_desc']:.1f}", *fidelity(marks),
         ]  # fmt: skip
         rows.append((words.em.mean(), cells))
     head = [
         "setting", "passes", "s a picture", "unseen words, 3-4 letters", "5-8 letters", "orders, 3-4",
-        "words won and lost against the base, recommended", "CLIP",
+        "words won and lost against the base, recommended", "CLIP", "KID", "FID, biased",
     ]  # fmt: skip
-    return table(head, [cells for _, cells in sorted(rows, key=lambda row: -row[0])])
+    ranked = [cells for _, cells in sorted(rows, key=lambda row: -row[0])]
+    for label in scores.setting[scores.setting.str.startswith("real")].unique():
+        marks = scores[scores.setting == label].set_index("metric").value
+        ranked.append([label, *[""] * (len(head) - 3), *fidelity(marks)])
+    return table(head, ranked)
+
+
+def fidelity(marks: pd.Series) -> list[str]:
+    """KID with the half-width of its interval, and FID; nothing where they were not measured."""
+    if "kid" not in marks:
+        return ["", ""]
+    return [f"{marks['kid']:.1f} ± {marks['kid_error']:.1f}", f"{marks['fid_clean']:.0f}"]
 
 
 def by_group(pictures: pd.DataFrame) -> str:
