@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from PIL import Image
 from tiny import TINY, tiny_catalog, tiny_config
 
 from datatools.errors import InputError
@@ -17,6 +18,7 @@ from txtdiff.config_files import config_to_toml, make_config
 from txtdiff.training.bucket import fetch_checkpoint, fetch_newer, upload
 from txtdiff.training.checkpoint import find_checkpoint, list_checkpoints, newest_checkpoint
 from txtdiff.training.trainer import train
+from txtdiff.training.weights import load_network
 
 Run = Callable[..., int]
 
@@ -84,6 +86,21 @@ def test_a_run_goes_on_from_a_bucket_on_another_machine(
     sampled = ("--txt", "hi", "--n", 1, "--sampler", "ddim:2", "--out", tmp_path / "samples")
     assert run("sample", "--base", url, *sampled) == 0
     assert (tmp_path / "samples" / "grid.png").exists()
+
+
+def test_an_upsampler_is_sampled_and_given_away_from_a_bucket(
+    run: Run, copied: tuple[Path, str], tmp_path: Path
+) -> None:
+    enlarging = ("model.image_size_px=32", "model.upsampler.small_size_px=16", "run.images=4")
+    train(tiny_config(tiny_catalog(tmp_path), *enlarging), tmp_path / "upsampler")
+    assert upload(tmp_path / "upsampler" / "step-4", f"file://{tmp_path}/large")
+    stages = ("--base", copied[1], "--upsampler", f"file://{tmp_path}/large")
+    sampled = ("--txt", "hi", "--n", 1, "--sampler", "ddim:2")
+    assert run("sample", *stages, *sampled, "--out", tmp_path / "samples") == 0
+    with Image.open(tmp_path / "samples" / "00000.png") as picture:
+        assert picture.size == (32, 32)
+    assert run("export", f"file://{tmp_path}/large", "--out", tmp_path / "given") == 0
+    assert load_network(tmp_path / "given")[0].config.upsampler is not None
 
 
 @pytest.fixture(scope="module")
