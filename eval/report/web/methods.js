@@ -123,7 +123,7 @@ function provenanceSection() {
       { class: "tree" },
       rows.map((row) => [
         h("dt", {}, row.label),
-        h("dd", {}, tree({ setting: row.id, protocol: row.protocol, "made on": row.device, ...row.spec })),
+        h("dd", {}, tree({ setting: row.id, protocol: row.protocol, ...(row.device && { "made on": row.device }), ...row.spec })),
       ]),
     ),
   );
