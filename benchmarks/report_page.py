@@ -29,11 +29,11 @@ from required_tools import require_tool  # noqa: E402
 
 from eval.generators import Made  # noqa: E402
 from eval.leaderboard import load_board  # noqa: E402
-from eval.reading import register_reader  # noqa: E402
+from eval.reading.pictures import register_reader  # noqa: E402
 from eval.reading.protocol import Protocol  # noqa: E402
 from eval.report.page import render_page  # noqa: E402
 from eval.run import Plan, make_pictures, start_run, write_plan  # noqa: E402
-from eval.scoring import score_again  # noqa: E402
+from eval.scoring.steps import score_again  # noqa: E402
 from eval.store import Store, open_store  # noqa: E402
 from eval.suites import Cell, Suite, SuitePrompt, cells_of  # noqa: E402
 from eval.sweep import Setting, make_setting  # noqa: E402

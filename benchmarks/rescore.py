@@ -24,7 +24,7 @@ import eval.text_metrics.normalisers
 from datatools.ocr import TextLine
 from eval.reading.protocol import Protocol
 from eval.run import Plan, write_plan
-from eval.scoring import score_again
+from eval.scoring.steps import score_again
 from eval.store import Store, open_store
 from eval.suites import cells_of, load_suite
 from eval.sweep import make_setting

@@ -46,8 +46,7 @@ from eval.clip_score import CLIP_KINDS, agreement, clip_prompts, open_clip_score
 from eval.commands.jobs import score_folder
 from eval.fidelity import extract_features, open_inception
 from eval.fidelity.features import Features, features_of, prepare
-from eval.reading import lines_from_json
-from eval.reading.pictures import Picture
+from eval.reading.pictures import Picture, lines_from_json
 from eval.scoring.options import ScoreOptions
 from eval.store import open_store
 

@@ -1,31 +1,29 @@
-"""The command `datatools`. No logic: options in, one call, what it says out."""
+"""The command `datatools`. No logic: options in, one call, what it says out.
+
+What does the work is imported by the command that asks for it, once its options and its catalog are found
+good: numpy, Arrow, DuckDB, Pillow and readers take a second, and --help or a slip of the pen needs none.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from datatools.build import build_catalog
-from datatools.catalog import open_catalog, query_catalog
-from datatools.check import check_catalog
-from datatools.config import BuildSettings, Speaker
+from datatools.config import BuildSettings, ExportFormat, Speaker
 from datatools.console import EXIT_SOME_FAILED, count_option, plain, print_causes, run_app, say
 from datatools.console.flags import OptionalValues, count_within, flags
-from datatools.console.listing import csv_lines, jsonl_lines, table_lines
-from datatools.decode import CAUSES, MAX_PIXELS, Limits
-from datatools.export import ExportFormat, export_catalog
-from datatools.export.pack import pack_catalog
-from datatools.gallery import write_gallery
-from datatools.importing import Sources, import_data_set
-from datatools.stats import catalog_stats, draw_stats
-from datatools.summary import tell_imported, tell_report
-from datatools.synth import PROFILES, SynthOptions, make_pictures
-from datatools.synth.options import MAX_PICTURES, SIZES_PX
+from datatools.console.listing import LinesFormat, lines_as
+from datatools.rejection import CAUSES, MAX_PIXELS, Limits
+from datatools.synth.options import MAX_PICTURES, SIZES_PX, SynthOptions
+from datatools.synth.profiles import PROFILES
 from datatools.transcript import TranscriptSettings
+
+if TYPE_CHECKING:
+    from datatools.catalog import Catalog
 
 __all__ = ["app", "main"]
 
@@ -151,7 +149,11 @@ def build_catalog_command(
     flags: BuildFlags,
 ) -> None:
     """Read the text of every picture in a folder into a catalog; run it again to go on."""
-    report = build_catalog(source, catalog, flags.settings())
+    settings = flags.settings()
+    from datatools.build import build_catalog
+    from datatools.summary import tell_report
+
+    report = build_catalog(source, catalog, settings)
     tell_report(report, catalog)
     if report.failures or (report.txt and report.txt.unwritten):
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -194,7 +196,10 @@ def synth_command(
     flags: SynthFlags,
 ) -> None:
     """Make pictures whose text, boxes and captions are known exactly."""
-    n_made = make_pictures(out, flags.options())
+    options = flags.options()
+    from datatools.synth import make_pictures
+
+    n_made = make_pictures(out, options)
     say(f"{n_made} pictures, captions.jsonl and truth.jsonl are in {out}")
 
 
@@ -212,7 +217,9 @@ def stats_command(
     ] = False,
 ) -> None:
     """Count and draw what is in a catalog, and the readers' recall where the truth is known."""
-    with open_catalog(catalog) as opened:
+    with _open(catalog) as opened:
+        from datatools.stats import catalog_stats, draw_stats
+
         for line in draw_stats(catalog_stats(opened, truth, duplicates=duplicates)):
             typer.echo(line)
 
@@ -221,14 +228,12 @@ def stats_command(
 def query_command(
     sql: Annotated[str, typer.Argument(help="One statement; views are listed in docs/data-formats.md.")],
     catalog: CatalogFile,
-    form: Annotated[
-        Literal["table", "csv", "jsonl"], typer.Option("--format", help="How to print.")
-    ] = "table",
+    form: Annotated[LinesFormat, typer.Option("--format", help="How to print.")] = "table",
 ) -> None:
     """Ask a catalog in SQL: read-only, without access to files or network."""
-    result = query_catalog(catalog, sql)
-    printers: dict[str, Any] = {"table": table_lines, "csv": csv_lines, "jsonl": jsonl_lines}
-    for line in printers[form](result):
+    from datatools.catalog import query_catalog
+
+    for line in lines_as(query_catalog(catalog, sql), form):
         typer.echo(line)
 
 
@@ -259,6 +264,9 @@ def import_command(
     flags: ImportFlags,
 ) -> None:
     """Take over a data set that has its texts, boxes, scales and captions already; no reader is asked."""
+    from datatools.importing import Sources, import_data_set
+    from datatools.summary import tell_imported, tell_report
+
     sources = Sources(
         safeboxes=flags.safeboxes,
         px_scales=flags.px_scales,
@@ -284,7 +292,9 @@ def export_command(
 ) -> None:
     """Write a catalog and its pictures for other tools."""
     count_within("--shard", shard)
-    with open_catalog(catalog) as opened:
+    with _open(catalog) as opened:
+        from datatools.export import export_catalog
+
         report = export_catalog(opened, out, form, drop_duplicates=drop_duplicates, shard_pictures=shard)
     say(f"{report.n_written} pictures are in {out}")
     if report.failures:
@@ -302,7 +312,9 @@ def pack_command(
     ] = False,
 ) -> None:
     """Shrink all pictures once, with a catalog of their own to train from."""
-    with open_catalog(catalog) as opened:
+    with _open(catalog) as opened:
+        from datatools.export.pack import pack_catalog
+
         report = pack_catalog(opened, out, short_edge, drop_duplicates=drop_duplicates)
     say(f"{report.n_written} pictures and catalog.duckdb are in {out}")
     if report.failures:
@@ -319,7 +331,9 @@ def check_command(
 ) -> None:
     """Verify a catalog against itself, its files and its sidecars."""
     counts: Counter[str] = Counter()
-    with open_catalog(catalog) as opened:
+    with _open(catalog) as opened:
+        from datatools.check import check_catalog
+
         for problem in check_catalog(opened, hash_files=hash_files):
             counts[problem.what] += 1
             typer.echo(plain(f"{problem.what}: {problem.key}"))
@@ -342,10 +356,18 @@ def gallery_command(
     """Write one static page to look at a catalog with: boxes, texts, confidence, failures."""
     count_within("--limit", limit)
     page = out or catalog.with_suffix(".html")
-    with open_catalog(catalog) as opened:
+    with _open(catalog) as opened:
+        from datatools.gallery import write_gallery
+
         report = write_gallery(opened, page, limit=limit, thumbnail_px=thumbnail)
     shown = f"{report.n_pictures} of {report.n_usable} pictures, {report.n_failures} failures"
     say(f"{page}: {shown}")
+
+
+def _open(path: Path) -> Catalog:
+    from datatools.catalog import open_catalog
+
+    return open_catalog(path)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Settings of a build."""
+"""Settings of a build, and the forms of an export."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from datatools.decode import CAUSES, Limits
 from datatools.errors import InputError, suggest
+from datatools.rejection import CAUSES, Limits
 from datatools.transcript import TranscriptSettings
 from datatools.worker.machine import available_cpus
 
-__all__ = ["BuildSettings", "Speaker"]
+__all__ = ["BuildSettings", "ExportFormat", "Speaker"]
+
+ExportFormat = Literal["parquet", "webdataset", "huggingface", "fork"]
 
 Speaker = Literal["first", "confident", "agreeing"]
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import struct
 import warnings
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datatools.errors import InputError
+from datatools.rejection import CAUSES, MAX_PIXELS, Cause, Limits, Rejection
 
 __all__ = [
     "CAUSES",
@@ -30,34 +28,10 @@ __all__ = [
     "read_size_px",
 ]
 
-Cause = Literal[
-    "missing",  # listed, but gone when it was opened
-    "unreadable",  # the file system or the remote store refused it
-    "bad_name",  # the file name is not valid Unicode, or two files share it after normalisation
-    "empty",  # zero bytes
-    "too_many_bytes",  # more bytes than the limit
-    "unknown_format",  # none of FORMATS, whatever the extension says
-    "too_many_pixels",  # the header announces more pixels than the limit
-    "too_small",  # the shorter edge is below the limit
-    "truncated",  # the data end before the picture does
-    "corrupt",  # the decoder gave up
-    "out_of_memory",  # decoding asked for more memory than the limit, or reading for more than there is
-    "timeout",  # decoding and reading took longer than the limit
-    "crashed",  # the worker process died on this picture
-    "reader_error",  # the reader raised an error on this picture
-    "bad_txt",  # the picture is fine, but its own .txt is not UTF-8 text or belongs to two pictures
-]
-"""Every reason why something about a picture could not be used. The list is closed."""
-
-CAUSES: tuple[Cause, ...] = get_args(Cause)
-
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """Formats that are opened. The list is short because every further decoder is further attack surface."""
 
-MAX_PIXELS = 178_956_970
-"""Twice `PIL.Image.MAX_IMAGE_PIXELS`: from there on Pillow takes a picture for a decompression bomb."""
-
-_MAX_DETAIL = 200
+_LIMITS = Limits()
 
 # Pillow warns, on stderr, about headers that our own limit is about to refuse.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -65,39 +39,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What a picture may cost before its pixels are decoded."""
-
-    max_bytes: int = 128 * 2**20
-    """Largest file, in bytes."""
-    max_pixels: int = 64_000_000
-    """Largest width x height, in pixels; at most MAX_PIXELS, beyond which Pillow opens nothing."""
-    min_edge_px: int = 8
-    """Shortest edge, in pixels: below this no letter can be read or drawn."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_pixels <= MAX_PIXELS:
-            raise InputError(
-                f"--max-pixels {self.max_pixels} cannot be used", f"It must be from 1 to {MAX_PIXELS}."
-            )
-
-
-class Rejection(Exception):  # noqa: N818 - an expected outcome, not an error of the program
-    """A picture that cannot be used.
-
-    Args:
-        cause: one of CAUSES.
-        detail: what exactly was found, at most 200 characters.
-    """
-
-    def __init__(self, cause: Cause, detail: str = "") -> None:
-        super().__init__(cause, detail[:_MAX_DETAIL])
-        self.cause: Cause = cause
-        self.detail = detail[:_MAX_DETAIL]
-
-
-def decode(data: bytes, limits: Limits = Limits(), reduce: float = 1.0) -> np.ndarray:
+def decode(data: bytes, limits: Limits = _LIMITS, reduce: float = 1.0) -> np.ndarray:
     """Pixels of a picture, (H, W, 3) uint8 RGB: first frame, EXIF orientation applied, alpha over white.
 
     Args:
@@ -126,14 +68,14 @@ def decode(data: bytes, limits: Limits = Limits(), reduce: float = 1.0) -> np.nd
         raise Rejection(_cause_of(error), f"{type(error).__name__}: {error}") from error
 
 
-def read_size_px(data: bytes, limits: Limits = Limits()) -> tuple[int, int]:
+def read_size_px(data: bytes, limits: Limits = _LIMITS) -> tuple[int, int]:
     """(width, height) that `decode` would return, from the header alone."""
     image = _open(data, limits)
     turned = _orientation(image) in (5, 6, 7, 8)
     return (image.height, image.width) if turned else (image.width, image.height)
 
 
-def is_plain(data: bytes, limits: Limits = Limits()) -> bool:
+def is_plain(data: bytes, limits: Limits = _LIMITS) -> bool:
     """Whether every program sees in the file what `decode` returns: no orientation, alpha or depth."""
     image = _open(data, limits)
     return image.mode in ("RGB", "L") and _orientation(image) == 1 and "transparency" not in image.info

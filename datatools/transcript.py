@@ -11,11 +11,10 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from datatools.ocr import TextLine
+if TYPE_CHECKING:  # settings of a build are read without numpy and readers
+    from datatools.ocr import TextLine
 
 __all__ = ["TranscriptSettings", "keep_lines", "reading_order", "safebox", "transcription"]
 
@@ -129,6 +128,7 @@ def _apart(a: float, b: float) -> float:
 
 def _common_angle(lines: Sequence[TextLine]) -> float:
     """The mean angle of the largest set of lines that agree, by length: an outlier does not turn a page."""
+    import numpy as np
 
     angles = np.array([_angle(line) for line in lines])
     lengths = np.array([math.dist(line.polygon[0], line.polygon[1]) + 1e-6 for line in lines])

@@ -1,25 +1,29 @@
-"""The command `txtdiff-eval`, also installed as `eval` and `report`. No logic: options in, one call."""
+"""The command `txtdiff-eval`, also installed as `eval` and `report`. No logic: options in, one call.
+
+What does the work is imported by the command that asks for it, once its options and its store are found good:
+pandas, readers and networks take seconds, and --help or a slip of the pen needs none.
+"""
 
 from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from datatools.console import EXIT_SOME_FAILED, run_app, say
 from datatools.console.flags import flags
+from datatools.console.listing import LinesFormat
 from eval.commands.report_flags import ReportFlags
 from eval.commands.scoring_flags import ReadingFlags, Reference, ScoringFlags
 from eval.commands.sweep_flags import SweepFlags
-from eval.leaderboard.comparison import compare_settings, comparison_lines
-from eval.report.writing import write_report
-from eval.store import open_store
-from eval.store.counts import Counts
-from eval.store.lines import LinesFormat, compat_lines, query_lines
 from eval.suites.public_prompts import PromptFormat
+
+if TYPE_CHECKING:
+    from eval.store import Store
+    from eval.store.counts import Counts
 
 __all__ = ["app", "main", "report_main"]
 
@@ -47,10 +51,10 @@ def run(*, store: StoreFile, flags: SweepFlags) -> None:
 
     Each picture is kept as it is made; a killed run, started again, goes on from there.
     """
-    # Networks and readers take seconds to import, which reports and queries need not wait for.
+    job, options = flags.job(), flags.options()
     from eval.commands.jobs import run_sweep
 
-    _finish(run_sweep(store, flags.job(), flags.readers(), flags.options()), store)
+    _finish(run_sweep(store, job, flags.readers(), options), store)
 
 
 @app.command()
@@ -76,11 +80,10 @@ def score(
     flags: ScoringFlags,
 ) -> None:
     """Score pictures that somebody else's model made."""
+    options = flags.options()
     from eval.commands.jobs import score_folder
 
-    counts = score_folder(
-        store, folder, prompts, name, reference, flags.readers(), flags.options(), prompt_format
-    )
+    counts = score_folder(store, folder, prompts, name, reference, flags.readers(), options, prompt_format)
     _finish(counts, store)
 
 
@@ -112,11 +115,12 @@ def calibrate(
     if audit_sheet is not None or audit is not None:
         _audit(store, audit_sheet, audit, auditor)
         return
-    from datatools.ocr import open_engine
-    from eval.calibration.job import calibrate as calibrate_reader
+    options = flags.options()
+    with _open(store, "update") as opened:
+        from datatools.ocr import open_engine
+        from eval.calibration.job import calibrate as calibrate_reader
 
-    options, engines = flags.options(), [open_engine(name) for name in flags.readers()]
-    with open_store(store, "update") as opened:
+        engines = [open_engine(name) for name in flags.readers()]
         for line in calibrate_reader(opened, engines, options, size):
             typer.echo(line)
     _tell_where(store)
@@ -144,8 +148,10 @@ def compare(
     Where both were read in several ways, by two readers or under two normalisers, they are compared in each.
     """
     with ExitStack() as stores:
-        store_b = stores.enter_context(open_store(store))
-        store_a = store_b if baseline_store is None else stores.enter_context(open_store(baseline_store))
+        store_b = stores.enter_context(_open(store))
+        store_a = store_b if baseline_store is None else stores.enter_context(_open(baseline_store))
+        from eval.leaderboard.comparison import compare_settings, comparison_lines
+
         comparisons = compare_settings(store_a, a, store_b, b)
     for i, comparison in enumerate(comparisons):
         for line in (*[""] * bool(i), *comparison_lines(comparison, flips)):
@@ -158,15 +164,20 @@ def compare(
 @flags(ReportFlags)
 def report(*, store: StoreFile, flags: ReportFlags) -> None:
     """Show the leaderboard: a table, a page, or a file for papers and programs."""
-    failing = write_report(store, flags.options())
-    if failing:
+    options = flags.options()
+    _open(store).close()
+    from eval.report.writing import write_report
+
+    if write_report(store, options):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @app.command()
 def compat(*, store: StoreFile, form: Form = "table") -> None:
     """Print the scores that other benchmarks define, quirks kept: MARIO, AnyText, GlyphControl, STRICT, …"""
-    with open_store(store) as opened:
+    with _open(store) as opened:
+        from eval.store.lines import compat_lines
+
         for line in compat_lines(opened, form):
             typer.echo(line)
 
@@ -179,9 +190,17 @@ def query(
     form: Form = "table",
 ) -> None:
     """Ask the store in SQL: samples, readings, text_scores, scores, settings, prompts, runs."""
-    with open_store(store) as opened:
+    with _open(store) as opened:
+        from eval.store.lines import query_lines
+
         for line in query_lines(opened, sql, form):
             typer.echo(line)
+
+
+def _open(store: Path, mode: Literal["read", "update"] = "read") -> Store:
+    from eval.store import open_store
+
+    return open_store(store, mode)
 
 
 def main() -> None:
@@ -200,14 +219,16 @@ def report_main() -> None:
 
 
 def _audit(store: Path, sheet: Path | None, answers: Path | None, auditor: str) -> None:
-    from eval.calibration.audit import audit_lines, import_audit, write_audit_sheet
-
     if sheet is not None:
-        with open_store(store) as opened:
+        with _open(store) as opened:
+            from eval.calibration.audit import write_audit_sheet
+
             n = write_audit_sheet(opened, sheet)
         say(f"{sheet}/audit.html and audit.csv: {n} pictures to read")
     if answers is not None:
-        with open_store(store, "update") as opened:
+        with _open(store, "update") as opened:
+            from eval.calibration.audit import audit_lines, import_audit
+
             import_audit(opened, answers, auditor)
             for line in audit_lines(opened, auditor):
                 typer.echo(line)

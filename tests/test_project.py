@@ -148,6 +148,72 @@ def test_an_unknown_option_is_one_message_and_exit_code_2(program: str) -> None:
     assert "no-such-option" in done.stderr
 
 
+# What reads a command line and says what is wrong with it; and what opens the file that it names.
+LIGHT = {"typer", "rich", "pydantic", "tomli_w", "rapidfuzz", "regex"}
+OPENERS = {"duckdb", "safetensors"}
+HEAVY = IMPORTED - set(sys.stdlib_module_names) - set(PACKAGES) - LIGHT
+
+MISTAKES = {
+    "datatools": [
+        "build-catalog in --catalog c.duckdb --max-pixels 0",
+        "build-catalog in --catalog c.duckdb --no-such-option",
+        "synth out --profile plane",
+        "stats --catalog missing",
+        "query SELECT --catalog missing",
+        "export out --catalog missing --format parquet",
+        "pack out --catalog missing --short-edge 64",
+        "check --catalog missing",
+        "gallery --catalog missing",
+    ],
+    "txtdiff": [
+        "train --preset mino-base",
+        "train --set optim.learning_rate=1",
+        "sample --base missing --txt a --out out",
+        "sample --txt a",
+        "info missing",
+        "export missing --out out",
+        "nll --model missing --catalog missing",
+    ],
+    "eval": [
+        "run --guidance many --store s",
+        "score in --prompts p --store s --fd resnet",
+        "report --store missing",
+        "compare a b --store missing",
+        "query SELECT --store missing",
+        "compat --store missing",
+        "calibrate --store missing",
+    ],
+}
+
+IMPORTS = """
+import importlib, sys
+main = importlib.import_module(sys.argv[1] + ".cli").main
+for words in ["--help", *sys.argv[2:]]:
+    sys.argv = ["command", *words.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print("IMPORTED", end.code, words.split()[0], *{name.split(".")[0] for name in sys.modules})
+"""
+
+
+@pytest.mark.parametrize("package", MISTAKES)
+def test_help_and_mistakes_wait_for_no_library_that_does_the_work(package: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, package, *MISTAKES[package]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("IMPORTED")]
+    assert [int(status) for status, *_ in said] == [0] + [2] * len(MISTAKES[package]), done.stderr
+    (_, _, *at_help), *after = said
+    assert HEAVY & set(at_help) == set()
+    for _, command, *names in after:
+        assert (command, HEAVY & set(names) - OPENERS) == (command, set())
+
+
 ROOMS = (ROOT / "docs" / "rooms.md").read_text()
 
 

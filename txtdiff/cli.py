@@ -1,4 +1,8 @@
-"""The command `txtdiff`. No logic: options in, one call."""
+"""The command `txtdiff`. No logic: options in, one call.
+
+What does the work is imported by the command that asks for it, once its options are found good: torch takes
+seconds, and --help, the facts of a checkpoint or a slip of the pen need none.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from txtdiff.train_options import (
     run_config,
     run_dir,
 )
+from txtdiff.training.checkpoint import check_there
 from txtdiff.which_weights import parse_weights
 
 __all__ = ["app", "main"]
@@ -40,10 +45,10 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
 
     The command lines of the parent project's training scripts are understood too.
     """
+    settings, out = run_config(flags, config, ctx.meta[TrainCommand.FORK_WORDS]), run_dir(flags)
     from txtdiff.training.stopping import stop_on_signal
     from txtdiff.training.trainer import train
 
-    settings, out = run_config(flags, config, ctx.meta[TrainCommand.FORK_WORDS]), run_dir(flags)
     with stop_on_signal() as should_stop:
         outcome = train(settings, out, should_stop)
     if outcome.kind == "stopped":
@@ -73,9 +78,9 @@ def sample_command(ctx: typer.Context, flags: SampleFlags) -> None:
 
     The command lines of the parent project's sampling scripts are understood too.
     """
+    cascade, plan = sampling_plan(flags, ctx.meta[SampleCommand.FORK_WORDS])
     from txtdiff.sample_files import sample_to_folder
 
-    cascade, plan = sampling_plan(flags, ctx.meta[SampleCommand.FORK_WORDS])
     sample_to_folder(cascade, plan)
     messages.print(
         f"{len(plan.prompts)} pictures are in {plan.out}, together in grid.png", markup=False, soft_wrap=True
@@ -103,9 +108,11 @@ def export_command(
 
     It is sampled from (--base), started from (--init) and evaluated like any other.
     """
+    which = parse_weights(weights)
+    check_there(run)
     from txtdiff.training.export import export_weights
 
-    typer.echo(export_weights(run, out, parse_weights(weights)))
+    typer.echo(export_weights(run, out, which))
 
 
 @app.command("convert")
@@ -178,6 +185,7 @@ def nll_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:<number>.")] = "auto",
 ) -> None:
     """Bits per dimension: an upper bound on what a lossless code built on the model would spend."""
+    check_there(model)
     from txtdiff.likelihood import measure_likelihood
     from txtdiff.training.distributed import pick_device
 

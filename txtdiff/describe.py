@@ -8,9 +8,7 @@ from typing import Any
 from txtdiff.config import RunConfig
 from txtdiff.model.config import ModelConfig
 from txtdiff.training.checkpoint import find_checkpoint
-from txtdiff.training.state import MODEL, read_facts
-from txtdiff.training.tensor_files import read_header
-from txtdiff.training.weights import CAPTION_TOWER, load_config
+from txtdiff.training.contents import CAPTION_TOWER, MODEL, load_config, read_facts, read_header
 
 __all__ = ["describe"]
 

@@ -32,7 +32,7 @@ from txtdiff.data.tokenizer import encode_texts
 from txtdiff.sample_folder import GRID, METADATA_KEY, check_folder, picture_name, remove_surplus
 from txtdiff.training.grid import tiled
 
-__all__ = ["SamplingPlan", "Wishes", "make_prompts", "plan_stages", "sample_to_folder", "unescape"]
+__all__ = ["SamplingPlan", "Wishes", "make_prompts", "plan_stages", "sample_to_folder"]
 
 _MAX_GRID = 100
 
@@ -50,11 +50,6 @@ class SamplingPlan:
     """One picture a pass, so that a picture does not depend on its batch even by rounding."""
     npz: bool = False
     """Also write the parent project's samples_NxHxWxC.npz."""
-
-
-def unescape(text: str) -> str:
-    r"""`\n` becomes a newline and `\\` a backslash; anything else stays."""
-    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
 
 
 def make_prompts(

@@ -13,13 +13,14 @@ from typer.core import TyperCommand
 from datatools.console import count_option, say
 from datatools.errors import InputError
 from txtdiff.pretrained import PREFIX, cascade_paths, recommended, unfamiliar_texts
+from txtdiff.training.checkpoint import check_there
 from txtdiff.which_weights import parse_weights
 
 if TYPE_CHECKING:  # torch is loaded when pictures are made, not for --help
     from txtdiff.cascade import Cascade
     from txtdiff.sample_files import SamplingPlan
 
-__all__ = ["DEFAULT_BASE", "SampleCommand", "SampleFlags", "sampling_plan"]
+__all__ = ["DEFAULT_BASE", "SampleCommand", "SampleFlags", "sampling_plan", "unescape"]
 
 DEFAULT_BASE = f"{PREFIX}mini"
 
@@ -90,8 +91,6 @@ class SampleFlags:
 
     def texts(self) -> list[str]:
         """All texts, those from files last."""
-        from txtdiff.sample_files import unescape
-
         texts = [unescape(text) for text in self.txt or []]
         for path in self.txt_file or []:
             try:
@@ -103,6 +102,11 @@ class SampleFlags:
                 "no text to write", "Give --txt or --txt-file; --txt '' is a picture without text."
             )
         return texts
+
+
+def unescape(text: str) -> str:
+    r"""`\n` becomes a newline and `\\` a backslash; anything else stays."""
+    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
 
 
 class SampleCommand(TyperCommand):
@@ -125,16 +129,18 @@ class SampleCommand(TyperCommand):
 
 def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascade, SamplingPlan]:
     """The stages, loaded, and what to sample from them."""
+    if fork_words:
+        return _fork_sampling_plan(flags, fork_words)
+    texts = flags.texts()
+    paths = cascade_paths(flags.base, flags.upsampler or [])
+    for path in (*paths, *filter(None, (flags.weaker,))):
+        check_there(path)
     from txtdiff.cascade import load_cascade
     from txtdiff.sample_files import SamplingPlan, Wishes, make_prompts, plan_stages
     from txtdiff.training.distributed import pick_device
 
-    if fork_words:
-        return _fork_sampling_plan(flags, fork_words)
-    texts = flags.texts()
     _tell_unfamiliar(flags.base, texts)
     prompts = make_prompts(texts, flags.capt, flags.n, flags.seed, flags.label)
-    paths = cascade_paths(flags.base, flags.upsampler or [])
     device = pick_device(flags.device)
     cascade = load_cascade(paths, parse_weights(flags.weights), weaker=flags.weaker, device=device)
     wishes = Wishes(flags.sampler, flags.guidance, flags.guidance_capt, tuple(flags.changes or ()))

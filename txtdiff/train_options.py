@@ -8,15 +8,17 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from datatools.console import count_option, say
 from datatools.errors import InputError
-from txtdiff import config_files as files
-from txtdiff.config import RunConfig
+from txtdiff.training.checkpoint import as_url, find_checkpoint
+
+if TYPE_CHECKING:  # settings take a third of a second to lay out, which --help has no use for
+    from txtdiff.config import RunConfig
 
 __all__ = ["Changes", "ConfigFile", "PresetName", "TrainCommand", "TrainFlags", "run_config", "run_dir"]
 
@@ -109,6 +111,8 @@ class TrainCommand(TyperCommand):
 
 def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]) -> RunConfig:
     """The settings of a run: preset or the parent's flags < file < environment < command line."""
+    from txtdiff import config_files as files
+
     layers: list[Mapping[str, Any]] = []
     if fork_words:
         layers.append(_fork_layer(flags, fork_words))
@@ -126,10 +130,10 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
 
 def _settings_of(init: Path) -> dict[str, Any]:
     """The settings of the checkpoint that a run starts from, but for its pictures and its length."""
-    from txtdiff.training.checkpoint import find_checkpoint  # torch is loaded for a run, not for --help
-    from txtdiff.training.weights import load_config
+    from txtdiff.config_files import config_to_toml
+    from txtdiff.training.contents import load_config
 
-    tree = tomllib.loads(files.config_to_toml(load_config(find_checkpoint(init))))
+    tree = tomllib.loads(config_to_toml(load_config(find_checkpoint(init))))
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in _OWN_TO_A_RUN}
     return {name: group for name, group in tree.items() if name != "run"}
 
@@ -152,8 +156,6 @@ def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:
 
 def run_dir(flags: TrainFlags) -> Path:
     """--out, else the parent project's variables, else a new directory under runs/."""
-    from txtdiff.training.checkpoint import as_url  # torch is loaded for a run, not for --help
-
     named = [os.environ.get(name) for name in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR")]
     given = flags.out or next((Path(name) for name in named if name), None)
     out = given or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")

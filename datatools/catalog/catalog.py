@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import duckdb
-import pyarrow as pa
 
 from datatools.catalog.schema import SCHEMA_VERSION, TABLES, VIEWS
 from datatools.catalog.upgrade import STEPS, exclusive, upgrade_catalog
 from datatools.errors import InputError
 
-if TYPE_CHECKING:  # importing pandas takes a second, and only `frame` needs it
+if TYPE_CHECKING:  # both take long to import: pandas for `frame` alone, Arrow where rows are there
     import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["Catalog", "open_catalog", "query_catalog"]
 
@@ -110,6 +110,8 @@ class Catalog:
 
     def table(self, name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
         """`rows` as an Arrow table with the columns and types of the stored table `name`."""
+        import pyarrow as pa
+
         schema = self.arrow(f"SELECT * FROM store.{name} LIMIT 0").schema
         return pa.Table.from_pylist(list(rows), schema=schema)
 

@@ -7,15 +7,24 @@ import io
 import json
 from collections.abc import Iterator
 from itertools import count
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Literal
 
 from datatools.console.terminal import plain
 
-__all__ = ["csv_lines", "jsonl_lines", "table_lines"]
+if TYPE_CHECKING:  # whoever has a table has Arrow
+    import pyarrow as pa
+
+__all__ = ["LinesFormat", "csv_lines", "jsonl_lines", "lines_as", "table_lines"]
+
+LinesFormat = Literal["table", "csv", "jsonl"]
+"""table cuts long values; the others hold everything."""
 
 _MAX_CHARS = 60  # a cell of the aligned form; the other forms print everything
+
+
+def lines_as(table: pa.Table, form: LinesFormat) -> Iterator[str]:
+    """The table in one of the forms."""
+    return {"table": table_lines, "csv": csv_lines, "jsonl": jsonl_lines}[form](table)
 
 
 def table_lines(table: pa.Table) -> Iterator[str]:

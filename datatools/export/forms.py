@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,7 @@ from PIL import Image
 from datatools.catalog import Catalog
 from datatools.catalog.limits import known_limits
 from datatools.catalog.records import Record, count_usable, read_records
+from datatools.config import ExportFormat
 from datatools.console import progress
 from datatools.decode import Limits, decode, is_plain
 from datatools.errors import InputError
@@ -32,8 +33,6 @@ from datatools.keys import stem_of
 __all__ = ["ExportFormat", "ExportReport", "export_catalog", "new_folder", "with_bytes"]
 
 _MAX_STEM_BYTES = 200  # of the 255 that file systems take: room for a number and an extension
-
-ExportFormat = Literal["parquet", "webdataset", "huggingface", "fork"]
 
 
 @dataclass(slots=True)

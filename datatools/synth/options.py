@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from datatools.errors import InputError, suggest
 from datatools.synth.profiles import PROFILES
@@ -22,38 +22,44 @@ SIZES_PX = (32, 2048)
 MAX_PICTURES = 100_000_000
 
 
-class SynthOptions(BaseModel):
-    """How many pictures, of what kind. Picture i depends on everything here but `n` and `write_txt`."""
+@dataclass(frozen=True, kw_only=True)
+class SynthOptions:
+    """How many pictures, of what kind. Picture i depends on everything here but `n` and `write_txt`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    Raises:
+        InputError: a value out of its range, or no profile of that name.
+    """
 
-    n: int = Field(default=400, ge=1, le=MAX_PICTURES)
+    n: int = 400
     """How many pictures."""
-
-    size_px: int = Field(default=128, ge=SIZES_PX[0], le=SIZES_PX[1])
+    size_px: int = 128
     """Width and height of a picture."""
-
-    seed: int = Field(default=0, ge=0)
+    seed: int = 0
     """The same seed makes the same pictures."""
-
     profile: str = "plain"
     """The kind of pictures, see PROFILES."""
-
     split: Literal["all", "train", "test-words", "test-fonts", "test"] = "all"
     """Which words and fonts: "all" is nine pictures in ten from the training half, the rest held out."""
-
     fonts_dir: str | None = None
     """A folder of .ttf and .otf files to use instead of the fonts that come with the install."""
-
     write_txt: bool = False
     """Also write the text of each picture into a .txt file beside it."""
 
-    @field_validator("profile")
-    @classmethod
-    def _known_profile(cls, name: str) -> str:
-        if name not in PROFILES:
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
             raise InputError(
-                f"there is no profile called '{name}'",
-                suggest(name, PROFILES) or f"Profiles are {', '.join(PROFILES)}.",
+                f"there is no profile called '{self.profile}'",
+                suggest(self.profile, PROFILES) or f"Profiles are {', '.join(PROFILES)}.",
             )
-        return name
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value < least or (most is not None and value > most):
+                limit = f"at least {least}" if most is None else f"from {least} to {most}"
+                raise InputError(f"{name} = {value} cannot be used", f"It must be {limit}.")
+
+
+_RANGES: Mapping[str, tuple[int, int | None]] = {
+    "n": (1, MAX_PICTURES),
+    "size_px": SIZES_PX,
+    "seed": (0, None),
+}

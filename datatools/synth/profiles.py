@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from datatools.synth.words import Band
+if TYPE_CHECKING:  # profiles are looked up by commands that draw nothing, and words are drawn with numpy
+    from datatools.synth.words import Band
 
 __all__ = ["PROFILES", "InkStyle", "Profile", "TextKind"]
 

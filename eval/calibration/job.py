@@ -10,8 +10,8 @@ from eval.calibration.table import ceiling_lines
 from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting
 from eval.machine.provenance import gather_provenance
 from eval.run import Plan, make_pictures, start_run, write_plan
-from eval.scoring import score_text
 from eval.scoring.options import ScoreOptions
+from eval.scoring.steps import score_text
 from eval.store import Store
 from eval.suites import Suite, SuitePrompt
 

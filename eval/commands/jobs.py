@@ -13,15 +13,14 @@ from eval.generators import Generator
 from eval.generators.folder import FolderGenerator, folder_setting, load_prompts
 from eval.machine.provenance import gather_provenance
 from eval.metrics.seen_words import Vocabulary, keep_seen_words, read_vocabularies, read_vocabulary
-from eval.reading.agreement import agreement_lines, load_agreements
 from eval.run import Plan, make_pictures, pending_cells, start_run, write_plan
-from eval.scoring import read_and_score
 from eval.scoring.options import ScoreOptions
 from eval.scoring.reference import checked_reference
 from eval.store import Store, open_store
 from eval.store.counts import Counts, count_pictures
 from eval.suites.public_prompts import PromptFormat
 from eval.sweep.job import SweepJob
+from txtdiff.training.checkpoint import check_there
 
 if TYPE_CHECKING:
     from eval.run.plans import SweepPart
@@ -35,6 +34,8 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
     Raises:
         InputError: an input cannot be used. All are looked at before the store is made or changed.
     """
+    for path in (*job.bases, *job.upsamplers, *filter(None, (job.weaker,))):
+        check_there(path)
     # Cascades bring torch, which scoring pictures that were scored before need not wait for.
     from eval.run.plans import plan_sweep
     from eval.run.workers import make_spread
@@ -129,6 +130,10 @@ def _score_and_tell(
     store: Store, setting_ids: Sequence[str], engines: Sequence[OcrEngine], options: ScoreOptions
 ) -> Counts:
     """Score, and say what became of the pictures; counts of readings are the first reader's."""
+    # pandas takes seconds to import, which a prompts file that is wrong need not wait for.
+    from eval.reading.agreement import agreement_lines, load_agreements
+    from eval.scoring.steps import read_and_score
+
     protocols = read_and_score(store, setting_ids, engines, options)
     for line in agreement_lines(load_agreements(store, setting_ids)) if len(protocols) > 1 else ():
         say(line)

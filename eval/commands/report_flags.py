@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eval.report.writing import OutputFormat, ReportOptions
+from eval.report.options import OutputFormat, ReportOptions
 
 __all__ = ["ReportFlags"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from eval.leaderboard.board import BoardSample
-from eval.reading import lines_from_json
+from eval.reading.pictures import lines_from_json
 from eval.store import Store
 
 __all__ = ["load_samples"]

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
-from scipy.optimize import minimize, minimize_scalar
 
 from eval.metrics.score import Score
 from eval.statistics import Floats, bootstrap_weights, cluster_sums, ratio_interval, wilson
@@ -101,6 +100,8 @@ def _capacity(frame: pd.DataFrame) -> dict[str, Score]:
         reason = "EM is the same for every picture"
         missing = Score(None, n=n, n_expected=n_expected, reason=reason, ranked=False)
         return {"p_char": missing, "length_50": missing}
+    from scipy.optimize import minimize, minimize_scalar  # half a second, where there is a curve to fit
+
     p_char = minimize_scalar(_power_loss, bounds=(1e-6, 1 - 1e-9), args=(lengths, right), method="bounded").x
     middle, spread = lengths.mean(), max(lengths.std(), 1e-9)
     start = np.array([log(right.mean() / (1 - right.mean())), 0.0])

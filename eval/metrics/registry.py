@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from eval.metrics.score import MetricInfo
+
+if TYPE_CHECKING:  # names of metrics are known without pandas
+    import pandas as pd
+
+    Column = Callable[[pd.DataFrame], pd.Series[float] | npt.NDArray[np.float64]]
 
 __all__ = [
     "FIDELITY_INFOS",
@@ -30,7 +34,6 @@ __all__ = [
     "metric_info",
 ]
 
-Column = Callable[[pd.DataFrame], "pd.Series[float] | npt.NDArray[np.float64]"]
 
 HEADLINE = "em_ci"
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from datatools.console import messages
 from datatools.errors import InputError
@@ -19,6 +18,8 @@ from eval.store import Store
 from eval.text_metrics.normalisers import words
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from txtdiff.data.config import DataConfig
 
 __all__ = [
@@ -138,6 +139,8 @@ def _read_or_tell(data: DataConfig) -> Vocabulary | None:
 def _em(frame: pd.DataFrame, remark: str) -> Score:
     if frame.empty:
         return Score(None, reason="no text of this suite is of that kind", ranked=False)
+    import pandas as pd
+
     prompts, names = pd.factorize(frame["prompt_id"], sort=True)
     right = frame[HEADLINE].to_numpy(float)
     interval = mean_interval(right, prompts.astype(np.int64), bootstrap_weights(len(names)))

@@ -1,7 +1,4 @@
-"""Pictures -> raw readings: each reader once, what a number depends on, and how far readers agree."""
+"""Pictures -> raw readings: each reader once, what a number depends on, and how far readers agree.
 
-from __future__ import annotations
-
-from eval.reading.pictures import find_picture, lines_from_json, load_picture, read_pictures, register_reader
-
-__all__ = ["find_picture", "lines_from_json", "load_picture", "read_pictures", "register_reader"]
+Nothing is imported here: how pictures are read is an option of commands that may never come to read one.
+"""

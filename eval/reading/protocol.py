@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from eval.identity import canonical_json, identity
-from eval.store import Store
 from eval.text_metrics.normalisers import Normaliser
+
+if TYPE_CHECKING:  # options speak of protocols before there is a store
+    from eval.store import Store
 
 __all__ = ["METRICS_VERSION", "KnownProtocol", "Mode", "Protocol", "load_protocols", "register_protocol"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
@@ -20,30 +19,15 @@ from eval.machine.places import make_folder_of
 from eval.metrics.score import MetricInfo
 from eval.report.exports import export_board
 from eval.report.figures import write_figures
+from eval.report.options import ReportOptions
 from eval.report.page import render_page
 from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
 from eval.report.terminal import print_board
 from eval.store import open_store
 
-__all__ = ["OutputFormat", "ReportOptions", "write_report"]
-
-OutputFormat = Literal["table", "md", "csv", "json", "latex", "parquet"]
+__all__ = ["write_report"]
 
 _WIDTH_OF_A_FILE = 1000  # columns, where there is no terminal: a table with every metric fits
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """What to show of a board, and how."""
-
-    html: Path | None = None
-    plots: Path | None = None
-    sort: str | None = None
-    conditions: Sequence[str] = ()
-    metrics: Sequence[str] | None = None
-    file_format: OutputFormat = "table"
-    out: Path | None = None
-    gates: Sequence[str] = ()
 
 
 def write_report(store_path: Path, options: ReportOptions) -> bool:

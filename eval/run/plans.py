@@ -24,8 +24,7 @@ from txtdiff.data.config import DataConfig
 from txtdiff.model.unet import build_network
 from txtdiff.pretrained import cascade_paths
 from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoints
-from txtdiff.training.state import read_facts
-from txtdiff.training.weights import load_config
+from txtdiff.training.contents import load_config, read_facts
 from txtdiff.which_weights import Weights
 
 __all__ = ["CascadePlan", "DiffusersPlan", "SweepPart", "plan_sweep"]

@@ -15,8 +15,7 @@ from eval.identity import identity
 from eval.metrics.score import Score
 from eval.networks.clip_agreement import CLIP_KINDS, ClipKind, agreement, clip_prompts, shuffled_floor
 from eval.networks.clip_weights import WeightsMissing, clip_id, weights_file
-from eval.reading import find_picture
-from eval.reading.pictures import Picture
+from eval.reading.pictures import Picture, find_picture
 from eval.scoring.measured import measured
 from eval.statistics import bootstrap_weights, cluster_sums, ratio_interval
 from eval.store import Store

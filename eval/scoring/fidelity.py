@@ -16,8 +16,7 @@ from eval.identity import identity
 from eval.metrics.score import Score
 from eval.networks.inception_digest import extractor_id, inception_digest
 from eval.networks.names import OtherNetworkName
-from eval.reading import find_picture
-from eval.reading.pictures import Picture
+from eval.reading.pictures import Picture, find_picture
 from eval.scoring.fidelity_measures import (
     FIDELITY_METRICS,
     MEASURES_VERSION,

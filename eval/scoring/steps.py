@@ -10,8 +10,8 @@ from datatools.ocr import OcrEngine
 from eval.metrics.aggregate import score_texts
 from eval.metrics.score import Score
 from eval.metrics.seen_words import load_seen, seen_scores
-from eval.reading import read_pictures
 from eval.reading.agreement import keep_agreements
+from eval.reading.pictures import read_pictures
 from eval.reading.protocol import Protocol
 from eval.scoring.options import ScoreOptions
 from eval.scoring.text import count_texts

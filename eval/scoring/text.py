@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from datatools.ocr import TextLine
 from datatools.transcript import TranscriptSettings, transcription
-from eval.reading import lines_from_json
+from eval.reading.pictures import lines_from_json
 from eval.reading.protocol import Protocol, register_protocol
 from eval.store import Store
 from eval.text_metrics.counts import PairCounts, count_pair, missing_counts

@@ -6,7 +6,6 @@ from math import comb
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
 
 from eval.statistics.intervals import Floats
 
@@ -23,6 +22,8 @@ def mcnemar_midp(n_only_a: int, n_only_b: int) -> float:
     n = n_only_a + n_only_b
     if n == 0:
         return 1.0
+    from scipy.special import bdtr  # a third of a second, where pairs differ
+
     k = min(n_only_a, n_only_b)
     return float(min(1.0, 2 * bdtr(k, n, 0.5) - comb(n, k) / 2**n))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from eval.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, for those who ask for a frame
 
 __all__ = ["Counts", "count_pictures", "load_counts"]
 

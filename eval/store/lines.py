@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator
 
 import duckdb
 import pyarrow as pa
 
-from datatools.console.listing import csv_lines, jsonl_lines, table_lines
+from datatools.console.listing import LinesFormat, lines_as
 from datatools.errors import InputError
 from eval.store.store import Store
 from eval.text_metrics.compat import Pair, compat_scores
 
-__all__ = ["LinesFormat", "compat_lines", "query_lines"]
-
-LinesFormat = Literal["table", "csv", "jsonl"]
-"""table cuts long values; the others hold everything."""
-
-_PRINTERS: Mapping[LinesFormat, Callable[[pa.Table], Iterator[str]]] = {
-    "table": table_lines,
-    "csv": csv_lines,
-    "jsonl": jsonl_lines,
-}
+__all__ = ["compat_lines", "query_lines"]
 
 
 def compat_lines(store: Store, form: LinesFormat = "table") -> Iterator[str]:
@@ -47,7 +37,7 @@ def compat_lines(store: Store, form: LinesFormat = "table") -> Iterator[str]:
         {"setting": label, "protocol": protocol_id, "n": len(those)} | compat_scores(those)
         for (label, protocol_id), those in pairs.items()
     ]
-    yield from _PRINTERS[form](pa.Table.from_pylist(records))
+    yield from lines_as(pa.Table.from_pylist(records), form)
 
 
 def query_lines(store: Store, sql: str, form: LinesFormat = "table") -> Iterator[str]:
@@ -57,6 +47,6 @@ def query_lines(store: Store, sql: str, form: LinesFormat = "table") -> Iterator
         InputError: the query cannot be run; DuckDB's own words.
     """
     try:
-        yield from _PRINTERS[form](store.arrow(sql))
+        yield from lines_as(store.arrow(sql), form)
     except duckdb.Error as error:
         raise InputError(f"the query failed: {error}") from error

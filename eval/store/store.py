@@ -15,10 +15,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import duckdb
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-from PIL import Image
 
 from datatools.atomic import write_bytes_atomic
 from datatools.console import say
@@ -26,12 +22,13 @@ from datatools.errors import InputError
 from eval.machine.places import make_folder_of
 from eval.store.schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADES
 
-if TYPE_CHECKING:
-    import pandas as pd  # half a second, for those who ask for a frame
+if TYPE_CHECKING:  # Arrow, numpy and Pillow wait until there are rows and pictures, pandas for `frame`
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["Store", "open_store"]
-
-Picture = npt.NDArray[np.uint8]
 
 # A full disk is met while writing, while committing, or by a database that gave up after either.
 _DISK_FAILURES = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException)
@@ -84,6 +81,8 @@ class Store:
                 raise
 
     def _arrow(self, sql: str) -> pa.Table:
+        import pyarrow as pa
+
         relation = self._connection.sql(sql)
         return relation.to_arrow_table() if relation is not None else pa.table({})
 
@@ -122,8 +121,10 @@ class Store:
             raise
         self._connection.commit()
 
-    def add_picture(self, picture: Picture) -> str:
+    def add_picture(self, picture: npt.NDArray[np.uint8]) -> str:
         """Keep a picture, (H, W, 3) uint8, as PNG; returns the sha256 of the file, which is its name."""
+        from PIL import Image
+
         buffer = BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         data = buffer.getvalue()
@@ -248,4 +249,6 @@ def _interruptible() -> Iterator[None]:
 
 
 def _as_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
     return pa.Table.from_pylist([dict(row) for row in rows])

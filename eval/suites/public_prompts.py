@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from datatools.errors import InputError
-from datatools.ocr import Polygon
 from eval.suites.region_fields import polygons_of
 from eval.suites.suite import MAX_TEXT_CHARS, SuitePrompt, read_jsonl
+
+if TYPE_CHECKING:  # prompts are read without readers
+    from datatools.ocr import Polygon
 
 __all__ = ["PROMPT_FORMATS", "PromptFormat", "PublicPrompt", "detect_format", "read_public_prompts"]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datatools.errors import InputError
-from datatools.ocr import Polygon
+
+if TYPE_CHECKING:  # prompts are read without readers
+    from datatools.ocr import Polygon
 
 __all__ = ["polygons_of"]
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
-from scipy.optimize import linear_sum_assignment
 
 from eval.text_metrics.normalisers import Normaliser, flat, graphemes, lines_of, normalise
 from eval.text_metrics.pairs import counted, shared, shared_share, trigrams
@@ -148,6 +147,8 @@ def _edits_in_any_order(target: Sequence[str], reading: Sequence[str], n_edits: 
     """Edits once lines are assigned one to one at the least cost; never more than in the order as read."""
     if n_edits == 0 or (len(target) < 2 and len(reading) < 2) or not target or not reading:
         return n_edits
+    from scipy.optimize import linear_sum_assignment  # half a second, where lines are out of order
+
     t, h = [graphemes(line) for line in target], [graphemes(line) for line in reading]
     costs = process.cdist(t, h, scorer=Levenshtein.distance, dtype=np.int32)
     # A line left over costs its length, so a pair saves what both would have cost apart.

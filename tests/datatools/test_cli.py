@@ -142,13 +142,21 @@ WRONG = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wrong")
+    draw(folder / "in/a.png", "word")
+    build(folder / "in", folder / "c.duckdb")
+    return folder
+
+
 @pytest.mark.parametrize(("words", "named"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_named_with_status_2(tmp_path: Path, words: tuple[str, ...], named: str) -> None:
-    draw(tmp_path / "in/a.png", "word")
-    build(tmp_path / "in", tmp_path / "c.duckdb")
-    done = run(*words, cwd=tmp_path, status=2)
+def test_what_is_wrong_is_named_with_status_2(one_picture: Path, words: tuple[str, ...], named: str) -> None:
+    before = sorted(one_picture.iterdir())
+    done = run(*words, cwd=one_picture, status=2)
     assert named in done.stderr
     assert done.stdout == ""
+    assert sorted(one_picture.iterdir()) == before
 
 
 def test_failures_give_status_1_and_a_table(tmp_path: Path) -> None:

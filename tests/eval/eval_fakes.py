@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from datatools.ocr import Polygon, TextLine
 from eval.generators import Made
-from eval.reading import read_pictures
+from eval.reading.pictures import read_pictures
 from eval.reading.protocol import Protocol
 from eval.run import Plan, make_pictures, start_run, write_plan
 from eval.store import Store
@@ -136,7 +136,7 @@ def fill(
     store: Store, spellings: Mapping[str, Callable[[Cell], str | None]], suite: Suite | None = None
 ) -> tuple[Plan, Protocol]:
     """Run, read and score one setting per spelling."""
-    from eval.scoring import score_again  # torch and open_clip, which a killed sweep need not wait for
+    from eval.scoring.steps import score_again  # torch and open_clip, which a killed sweep need not wait for
 
     suite = suite or small_suite()
     settings = [make_setting({"generator": "test", "name": name}, name) for name in spellings]

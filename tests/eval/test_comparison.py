@@ -11,7 +11,7 @@ from eval_fakes import fill, half, right, small_suite, store_path, wrong
 from datatools.errors import InputError
 from eval.leaderboard.comparison import compare_settings, comparison_lines
 from eval.reading.protocol import Protocol
-from eval.scoring import score_again
+from eval.scoring.steps import score_again
 from eval.statistics import mcnemar_midp
 from eval.store import Store, open_store
 

@@ -21,8 +21,8 @@ from eval.report.exports import export_board
 from eval.report.selection import choose_metrics
 from eval.report.terminal import print_board
 from eval.scoring import fidelity as fidelity_scoring
-from eval.scoring import replace_scores
 from eval.scoring.fidelity_measures import FIDELITY_METRICS, distance_score, fidelity_scores
+from eval.scoring.steps import replace_scores
 from eval.store import Store, open_store
 from eval.store.features import Features
 from eval.store.real_rows import RealPictures

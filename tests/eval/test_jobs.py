@@ -22,7 +22,7 @@ from eval.commands.numbers import floats
 from eval.commands.sweep_flags import SweepFlags
 from eval.generators.cascade import CascadeGenerator, cascade_settings
 from eval.generators.folder import load_prompts
-from eval.reading import load_picture
+from eval.reading.pictures import load_picture
 from eval.run import Plan, make_pictures, write_plan
 from eval.run.plans import SweepPart, plan_sweep
 from eval.run.workers import SweepTask, SweepWork, make_spread
@@ -40,7 +40,7 @@ from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.model.config import ModelConfig
 from txtdiff.model.unet import build_network
 from txtdiff.training.checkpoint import write_checkpoint
-from txtdiff.training.state import CONFIG, MODEL, STATE, average_file
+from txtdiff.training.contents import CONFIG, MODEL, STATE, average_file
 from txtdiff.which_weights import parse_weights
 
 SWEEP = SweepOptions(sampler=("ddim:2", "dpmpp_2m:2"), guidance=(1.0, 3.0))

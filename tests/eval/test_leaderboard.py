@@ -20,10 +20,11 @@ from eval.leaderboard.board import Board
 from eval.metrics.score import Score
 from eval.reading.protocol import Protocol
 from eval.report.exports import export_board
+from eval.report.options import ReportOptions
 from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
 from eval.report.terminal import format_score, print_board
-from eval.report.writing import ReportOptions, write_report
-from eval.scoring import score_again
+from eval.report.writing import write_report
+from eval.scoring.steps import score_again
 from eval.store import open_store
 
 HOSTILE = "[red]x[/] <script>alert(1)</script> | & _ % \x1b[31m =1+1"

@@ -11,7 +11,8 @@ from eval_fakes import fill, right, store_path
 
 from datatools.errors import InputError
 from eval.machine.places import make_folder_of
-from eval.report.writing import ReportOptions, write_report
+from eval.report.options import ReportOptions
+from eval.report.writing import write_report
 from eval.store import open_store
 
 FILL_THE_DISK = """

@@ -24,12 +24,12 @@ from eval.metrics.prompts import em_at_k
 from eval.metrics.registry import all_metrics, metric_info
 from eval.networks.inception import Inception
 from eval.reading import pictures as reading
-from eval.reading import read_pictures
+from eval.reading.pictures import read_pictures
 from eval.reading.protocol import Protocol
 from eval.scoring import clip as clip_scoring
 from eval.scoring import fidelity as fidelity_scoring
-from eval.scoring import score_again
 from eval.scoring.fidelity_measures import fidelity_scores
+from eval.scoring.steps import score_again
 from eval.store import Store, open_store
 from eval.store.counts import count_pictures, load_counts
 from eval.store.features import Features, load_features

@@ -14,7 +14,7 @@ from eval_fakes import fill, hide, right, store_path, wrong
 
 from eval.leaderboard import load_board
 from eval.metrics.score import Score
-from eval.scoring import replace_scores
+from eval.scoring.steps import replace_scores
 from eval.store import open_store
 
 

@@ -21,6 +21,7 @@ import torch
 
 from datatools.errors import InputError
 from txtdiff.training import checkpoint as checkpoints
+from txtdiff.training import tensor_files
 from txtdiff.training.checkpoint import (
     newest_checkpoint,
     remove_old_checkpoints,
@@ -116,9 +117,11 @@ def test_no_space_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Each write, sync and rename of a save fails in turn: the checkpoint before it stays whole."""
     write_checkpoint(tmp_path, 1, FILES)
     disk = FullDisk(fail_at)
-    stream = checkpoints.stream_tensors
+    stream = tensor_files.stream_tensors
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "stream_tensors", lambda tensors, write: stream(tensors, disk.wrap(write)))
+        patch.setattr(
+            tensor_files, "stream_tensors", lambda tensors, write: stream(tensors, disk.wrap(write))
+        )
         patch.setattr(os, "fsync", disk.wrap(os.fsync))
         patch.setattr(Path, "rename", disk.wrap(Path.rename))
         patch.setattr(Path, "mkdir", disk.wrap(Path.mkdir))
@@ -136,11 +139,11 @@ def test_no_space_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_full_disk_ends_training_with_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(tiny_catalog(tmp_path), "run.images=16", "run.save_every_images=8")
     disk = FullDisk(8)
-    stream = checkpoints.stream_tensors
+    stream = tensor_files.stream_tensors
     with monkeypatch.context() as patch:
         # 3 tensor files in the first checkpoint, so this is in the second.
         patch.setattr(
-            checkpoints,
+            tensor_files,
             "stream_tensors",
             lambda tensors, write: disk.wrap(stream)(tensors, write),
         )

@@ -18,7 +18,7 @@ from tiny import TINY, tiny_catalog
 
 from datatools.errors import InputError
 from txtdiff.cli import main
-from txtdiff.sample_files import unescape
+from txtdiff.sample_options import unescape
 from txtdiff.training.distributed import pick_device
 
 Run = Callable[..., int]

@@ -17,8 +17,7 @@ from tiny import tiny_catalog, tiny_config
 
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
-from txtdiff.training.state import read_facts
-from txtdiff.training.tensor_files import read_header
+from txtdiff.training.contents import read_facts, read_header
 from txtdiff.training.trainer import train
 from txtdiff.training.weights import load_network
 

@@ -23,7 +23,7 @@ from txtdiff.data.tokenizer import DROP_TEXT, VOCABULARY
 from txtdiff.diffusion.naming import UNKNOWN, naming_error
 from txtdiff.model.unet import build_network
 from txtdiff.training.checkpoint import find_checkpoint
-from txtdiff.training.state import read_facts
+from txtdiff.training.contents import read_facts
 from txtdiff.training.trainer import train
 from txtdiff.training.weights import load_network
 

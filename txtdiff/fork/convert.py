@@ -27,7 +27,7 @@ from txtdiff.model.unet import UNet, build_network
 from txtdiff.training.averaging import averaged_names
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.config import AveragingConfig
-from txtdiff.training.state import CONFIG, MODEL, OPTIMIZER, STATE, average_file
+from txtdiff.training.contents import CONFIG, MODEL, OPTIMIZER, STATE, average_file
 
 __all__ = ["convert_fork_model", "convert_fork_run"]
 

@@ -13,19 +13,21 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from datatools.atomic import fsync_directory, make_directory
 from datatools.console import plain, say
 from datatools.errors import InputError
 from txtdiff.pretrained import PREFIX, bundled_stage
-from txtdiff.training.tensor_files import stream_tensors
+
+if TYPE_CHECKING:  # checkpoints are found and verified without torch
+    from torch import Tensor
 
 __all__ = [
     "MANIFEST",
     "MANIFEST_LIMIT_BYTES",
     "as_url",
+    "check_there",
     "checkpoint_images",
     "find_checkpoint",
     "is_checkpoint_name",
@@ -87,6 +89,8 @@ def _write_file(path: Path, content: Mapping[str, Tensor] | str) -> dict[str, in
         if isinstance(content, str):
             write(content.encode())
         else:
+            from txtdiff.training.tensor_files import stream_tensors
+
             stream_tensors(content, write)
         file.flush()
         os.fsync(file.fileno())
@@ -199,6 +203,20 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
     return None
 
 
+def check_there(path: Path) -> None:
+    """Tell at once of a path where no run or checkpoint can be; `find_checkpoint` looks into what is there.
+
+    Raises:
+        InputError: it is no directory of this machine.
+    """
+    if str(path).startswith(PREFIX):
+        bundled_stage(str(path))
+    elif as_url(path) is None and not path.is_dir():
+        raise InputError(
+            f"there is no directory {path}", "Give a run directory, or one of its step-<images>."
+        )
+
+
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint that `path` means: itself, or the newest valid one of a run directory.
 
@@ -217,10 +235,7 @@ def find_checkpoint(path: Path) -> Path:
     if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
         verify_checkpoint(path)
         return path
-    if not path.is_dir():
-        raise InputError(
-            f"there is no directory {path}", "Give a run directory, or one of its step-<images>."
-        )
+    check_there(path)
     newest = newest_checkpoint(path)
     if newest is None:
         raise InputError(f"{path} holds no valid checkpoint", "`txtdiff train --out` writes them there.")

@@ -10,9 +10,12 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from datatools.console import parse_count
 from datatools.errors import InputError
 from txtdiff.settings import Settings
-from txtdiff.training.power_average import Length
 
 __all__ = ["AveragingConfig", "Images", "OptimConfig", "RunSettings"]
+
+Length = Annotated[float, Field(gt=0, lt=0.288)]
+"""Relative standard deviation of a power-function average; at 1 / sqrt(12) = 0.2887 its profile is the plain
+mean of all weights."""
 
 
 def _count(value: object) -> object:

@@ -11,8 +11,8 @@ from torch import Tensor
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.training.checkpoint import find_checkpoint, write_checkpoint
-from txtdiff.training.state import CONFIG, MODEL, STATE, read_facts
-from txtdiff.training.weights import CAPTION_TOWER, TOWER_PREFIX, load_network
+from txtdiff.training.contents import CAPTION_TOWER, CONFIG, MODEL, STATE, read_facts
+from txtdiff.training.weights import TOWER_PREFIX, load_network
 from txtdiff.which_weights import Weights
 
 __all__ = ["export_weights"]

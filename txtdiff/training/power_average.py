@@ -10,16 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-__all__ = ["Length", "Profile", "exponent_of", "mixture", "new_share"]
-
-Length = Annotated[float, Field(gt=0, lt=0.288)]
-"""Relative standard deviation; at 1 / sqrt(12) = 0.2887 the profile is the plain mean of all weights."""
+__all__ = ["Profile", "exponent_of", "mixture", "new_share"]
 
 
 class Profile(NamedTuple):

@@ -20,10 +20,11 @@ from txtdiff.config_files import config_to_toml
 from txtdiff.model.unet import UNet
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.config import AveragingConfig
+from txtdiff.training.contents import CONFIG, MODEL, STATE, average_file, read_header
 from txtdiff.training.power_average import Profile, mixture
 from txtdiff.training.sharding import whole
-from txtdiff.training.state import CONFIG, MODEL, STATE, TrainingState, average_file
-from txtdiff.training.tensor_files import check_shapes, read_header, stream_tensors
+from txtdiff.training.state import TrainingState
+from txtdiff.training.tensor_files import check_shapes, stream_tensors
 from txtdiff.training.weights import load_network
 
 __all__ = ["remove_later_snapshots", "synthesise", "write_snapshot"]

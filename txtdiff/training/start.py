@@ -21,12 +21,13 @@ from txtdiff.model.unet import build_network
 from txtdiff.training.averaging import start_averages
 from txtdiff.training.bucket import fetch_newer
 from txtdiff.training.checkpoint import newest_checkpoint
+from txtdiff.training.contents import load_config
 from txtdiff.training.distributed import Ranks, wait_for_all
 from txtdiff.training.metrics import new_totals
 from txtdiff.training.optimizer import make_optimizer
 from txtdiff.training.sharding import is_sharded, shard
 from txtdiff.training.state import TrainingState, load_state
-from txtdiff.training.weights import load_config, load_network
+from txtdiff.training.weights import load_network
 
 __all__ = ["start_or_resume"]
 

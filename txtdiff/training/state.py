@@ -16,38 +16,23 @@ from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.training.averaging import Averages
 from txtdiff.training.checkpoint import write_checkpoint
+from txtdiff.training.contents import (
+    CONFIG,
+    MODEL,
+    OPTIMIZER,
+    STATE,
+    average_file,
+    profile_file,
+    read_facts,
+    read_header,
+)
 from txtdiff.training.metrics import Totals
 from txtdiff.training.sharding import whole
-from txtdiff.training.tensor_files import read_header, read_tensors
+from txtdiff.training.tensor_files import read_tensors
 
-__all__ = [
-    "CONFIG",
-    "MODEL",
-    "OPTIMIZER",
-    "STATE",
-    "TrainingState",
-    "average_file",
-    "load_state",
-    "profile_file",
-    "read_facts",
-    "save_state",
-]
+__all__ = ["TrainingState", "load_state", "save_state"]
 
-MODEL = "model.safetensors"
-OPTIMIZER = "optim.safetensors"
-CONFIG = "config.toml"
-STATE = "state.json"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-def average_file(rate: float) -> str:
-    """Name of the file with the averages of one rate."""
-    return f"average-{rate}.safetensors"
-
-
-def profile_file(length: float) -> str:
-    """Name of the file with the power-function average of one length."""
-    return f"profile-{length}.safetensors"
 
 
 @dataclass
@@ -134,17 +119,6 @@ def _continue_converted(state: TrainingState, facts: dict[str, Any]) -> None:
     state.started_from = str(facts["started_from"])
     # Right where the fork's average was arithmetic from its step 0; "exponential" does not ask.
     state.averages.count = int(facts["averaging_count"])
-
-
-def read_facts(checkpoint: Path) -> dict[str, Any]:
-    """The state.json of a checkpoint."""
-    try:
-        facts = json.loads((checkpoint / STATE).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{checkpoint / STATE} cannot be read: {error}") from error
-    if not isinstance(facts, dict):
-        raise InputError(f"{checkpoint / STATE} holds no object")
-    return facts
 
 
 def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from datatools.errors import InputError
+from txtdiff.training.contents import read_header
 from txtdiff.training.sharding import fill
 
-__all__ = ["check_shapes", "read_header", "read_tensors", "stream_tensors"]
+__all__ = ["check_shapes", "read_tensors", "stream_tensors"]
 
 _DTYPES = {
     torch.float64: "F64",
@@ -51,21 +52,6 @@ def stream_tensors(tensors: Mapping[str, Tensor], write: Callable[[bytes | memor
         data = tensor.detach().cpu().contiguous().reshape(-1)
         if data.numel():
             write(data.view(torch.uint8).numpy().data)
-
-
-def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor in the file, without reading data.
-
-    Raises:
-        InputError: no safetensors file, or its header contradicts its size.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}", "It is damaged or no safetensors file."
-        ) from error
 
 
 def read_tensors(path: Path, into: Mapping[str, Tensor]) -> None:

@@ -24,12 +24,13 @@ from txtdiff.data.order import rank_positions
 from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.data.source import Rows
 from txtdiff.training.checkpoint import sweep
+from txtdiff.training.contents import CONFIG
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
 from txtdiff.training.graph import Recorder
 from txtdiff.training.low_res import check_remade
 from txtdiff.training.sharding import is_sharded
 from txtdiff.training.start import start_or_resume
-from txtdiff.training.state import CONFIG, TrainingState
+from txtdiff.training.state import TrainingState
 from txtdiff.training.step import train_step
 from txtdiff.training.watch import Watch, open_watch
 

@@ -10,21 +10,17 @@ import torch
 
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
-from txtdiff.config_files import config_from_toml
 from txtdiff.model.config import ModelConfig
 from txtdiff.model.unet import UNet, build_network
 from txtdiff.training.averaging import averaged_names
 from txtdiff.training.checkpoint import find_checkpoint
-from txtdiff.training.state import CONFIG, MODEL, average_file
+from txtdiff.training.contents import CAPTION_TOWER, CONFIG, MODEL, average_file, load_config
 from txtdiff.training.tensor_files import check_shapes, read_tensors
 from txtdiff.which_weights import Weights
 
-__all__ = ["CAPTION_TOWER", "TOWER_PREFIX", "load_config", "load_network"]
+__all__ = ["TOWER_PREFIX", "load_network"]
 
-CAPTION_TOWER = "captions.safetensors"
 TOWER_PREFIX = "caption_encoder."
-
-_CONFIG_LIMIT_BYTES = 1_000_000
 
 T = TypeVar("T")
 
@@ -63,18 +59,6 @@ def _files(checkpoint: Path, tensors: Mapping[str, T]) -> dict[Path, dict[str, T
     tower = {name: tensor for name, tensor in tensors.items() if name.startswith(TOWER_PREFIX)}
     rest = {name: tensor for name, tensor in tensors.items() if name not in tower}
     return {checkpoint / MODEL: rest, checkpoint / CAPTION_TOWER: tower}
-
-
-def load_config(checkpoint: Path) -> RunConfig:
-    """The settings stored in a checkpoint."""
-    path = checkpoint / CONFIG
-    try:
-        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
-            raise InputError(f"{path} is too large for a settings file")
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return config_from_toml(text, str(path))
 
 
 def _rate(config: RunConfig, weights: Weights, checkpoint: Path) -> float:
