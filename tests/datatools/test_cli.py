@@ -152,11 +152,9 @@ def one_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("words", "named"), WRONG.values(), ids=WRONG.keys())
 def test_what_is_wrong_is_named_with_status_2(one_picture: Path, words: tuple[str, ...], named: str) -> None:
-    before = sorted(one_picture.iterdir())
     done = run(*words, cwd=one_picture, status=2)
     assert named in done.stderr
     assert done.stdout == ""
-    assert sorted(one_picture.iterdir()) == before
 
 
 def test_failures_give_status_1_and_a_table(tmp_path: Path) -> None:
