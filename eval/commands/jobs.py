@@ -34,7 +34,7 @@ def run_sweep(store_path: Path, job: SweepJob, readers: Sequence[str], options: 
     Raises:
         InputError: an input cannot be used. All are looked at before the store is made or changed.
     """
-    for path in (*job.bases, *job.upsamplers, *filter(None, (job.weaker,))):
+    for path in (*job.bases, *job.upsamplers):
         check_there(path)
     # Cascades bring torch, which scoring pictures that were scored before need not wait for.
     from eval.run.plans import plan_sweep
