@@ -1,5 +1,17 @@
-"""`python -m txtdiff`, which is also what torchrun starts."""
+"""The command `txtdiff`, also as `python -m txtdiff`, which is what torchrun starts."""
 
-from txtdiff.cli import main
+from datatools.loading import leave_at_ctrl_c
 
-main()
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Load the command and run it."""
+    leave_at_ctrl_c()
+    from txtdiff.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

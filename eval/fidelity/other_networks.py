@@ -17,8 +17,8 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from datatools.errors import InputError
+from datatools.home import expand_home
 from eval.fidelity.features import Features, Picture, features_of, resize_clean
-from eval.machine.home import expand_home
 from eval.networks.names import OtherNetworkName
 
 __all__ = ["DINOV2_VARIABLE", "OtherNetwork", "open_other_network"]

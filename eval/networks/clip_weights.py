@@ -11,7 +11,7 @@ import huggingface_hub
 from huggingface_hub import constants as hub
 
 from datatools.errors import InputError, suggest
-from eval.machine.home import expand_home
+from datatools.home import expand_home
 from eval.machine.reach import unreachable
 
 __all__ = [

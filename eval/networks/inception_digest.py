@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from eval.machine.home import expand_home
+from datatools.home import expand_home
 
 __all__ = [
     "CONVERTED_DIGEST",

@@ -93,14 +93,15 @@ def test_an_interrupted_build_exits_with_130_and_goes_on(tmp_path: Path) -> None
     assert "run the same command again" in " ".join(said.split())
 
 
-def test_ctrl_c_while_the_command_loads_leaves_in_silence() -> None:
-    script = """
+@pytest.mark.parametrize("package", ["datatools", "txtdiff", "eval"])
+def test_ctrl_c_while_the_command_loads_leaves_in_silence(package: str) -> None:
+    script = f"""
 import os, signal, sys
-import datatools.__main__ as command
+import {package}.__main__ as command
 
 class PressingCtrlC:
     def find_spec(self, name, path=None, target=None):
-        if name == "datatools.cli":
+        if name == "{package}.cli":
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, PressingCtrlC())

@@ -12,7 +12,7 @@ import torch
 
 from datatools.console import messages
 from datatools.errors import InputError
-from eval.machine.home import cache_folder
+from datatools.home import cache_folder
 from eval.machine.reach import unreachable
 from eval.networks import inception_weights
 from eval.networks.inception import Inception, build_trunk, fold_batch_norm

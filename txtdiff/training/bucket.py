@@ -20,6 +20,7 @@ from fsspec.core import url_to_fs
 from datatools.atomic import write_bytes_atomic
 from datatools.console import plain, say
 from datatools.errors import InputError
+from datatools.home import cache_folder
 from txtdiff.training.checkpoint import (
     MANIFEST,
     MANIFEST_LIMIT_BYTES,
@@ -157,7 +158,10 @@ def fetch_checkpoint(url: str) -> Path:
         bucket, names = bucket._replace(root=str(root.parent)), [root.name]
     else:
         names = bucket.checkpoints()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "txtdiff" / "checkpoints"
+    home = cache_folder()
+    if home is None:
+        raise InputError("there is no home to keep fetched checkpoints in", "Set XDG_CACHE_HOME to a folder.")
+    cache = home / "checkpoints"
     for name in names:
         folder = cache / hashlib.sha256(f"{bucket.url}\n{bucket.root}".encode()).hexdigest()[:16]
         try:
