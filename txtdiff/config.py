@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -39,6 +39,19 @@ class RunConfig(Settings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def without_remade(config: RunConfig) -> RunConfig:
+    """The settings of an upsampler that leaves its base behind: shrunk pictures only."""
+    data, model = config.data, config.model
+    if data.low_res.remade is None:
+        return config
+    idle = [] if model.text is not None else ["drop_txt", "square"]
+    idle += [] if model.captions is not None else ["drop_capt"]
+    idle += [] if model.text is not None or model.captions is not None else ["drop_all"]
+    changes: dict[str, Any] = {name: DataConfig.model_fields[name].default for name in idle}
+    changes["low_res"] = data.low_res.model_copy(update={"remade": None})
+    return config.model_copy(update={"data": data.model_copy(update=changes)})
 
 
 def _contradictions(config: RunConfig) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from datatools.errors import InputError, suggest
 from datatools.synth.profiles import PROFILES
@@ -38,7 +38,7 @@ class SynthOptions:
     """The same seed makes the same pictures."""
     profile: str = "plain"
     """The kind of pictures, see PROFILES."""
-    split: Literal["all", "train", "test-words", "test-fonts", "test"] = "all"
+    split: Literal["all"] | Split = "all"
     """Which words and fonts: "all" is nine pictures in ten from the training half, the rest held out."""
     fonts_dir: str | None = None
     """A folder of .ttf and .otf files to use instead of the fonts that come with the install."""
@@ -46,6 +46,8 @@ class SynthOptions:
     """Also write the text of each picture into a .txt file beside it."""
 
     def __post_init__(self) -> None:
+        if self.split not in (splits := ("all", *get_args(Split))):
+            raise InputError(f"there is no split called '{self.split}'", f"Splits are {', '.join(splits)}.")
         if self.profile not in PROFILES:
             raise InputError(
                 f"there is no profile called '{self.profile}'",

@@ -26,7 +26,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "=": operator.eq,
 }
-_OWN = {name: name for name in ("label", "setting_id", "protocol_id", "rank", "n_evaluations")}
+_OWN = {name: name for name in ("label", "setting_id", "protocol_id", "rank", "n_evaluations", "device")}
 _OWN |= {"seconds": "seconds_per_picture"}
 _CONDITION = re.compile(r"\s*([\w.]+)\s*(<=|>=|!=|==|<|>|=)\s*(.+?)\s*")
 

@@ -193,18 +193,31 @@ def _upgrade(
     try:
         connection = duckdb.connect(str(path))
     except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise InputError(*_explain(path, str(error))) from error
         what = f"{path} has schema version {version} and cannot be brought to {SCHEMA_VERSION}: {error}"
         raise InputError(what, "Make it writable, or copy it to where you may write.") from error
     try:
+        version = _version(connection) or version  # another process may have been there first
+        if version == str(SCHEMA_VERSION):
+            return _reopened(path, connection, mode)
         steps = "".join(sql for since, sql in UPGRADES.items() if int(since) >= int(version))
         now = f"UPDATE meta SET value = '{SCHEMA_VERSION}' WHERE key = 'schema_version';"
         connection.execute(f"BEGIN; {steps} {now} {ADDED_TABLES} COMMIT")
         say(f"{path}: schema version {version} was brought to {SCHEMA_VERSION}")
-        if mode != "read":
-            return connection
+        return _reopened(path, connection, mode)
+    except duckdb.IOException as error:
+        connection.close()
+        raise InputError(*_explain(path, str(error))) from error
     except BaseException:
         connection.close()
         raise
+
+
+def _reopened(path: Path, connection: duckdb.DuckDBPyConnection, mode: str) -> duckdb.DuckDBPyConnection:
+    """The connection for a mode, of one that may write."""
+    if mode != "read":
+        return connection
     connection.close()
     return duckdb.connect(str(path), read_only=True)
 

@@ -39,7 +39,7 @@ READINGS, SCORES = HERE / "report-readings.csv", HERE / "report-scores.csv"
 
 _SETTING = """
     CASE s.spec->>'generator' WHEN 'typeset' THEN s.label
-    WHEN 'real' THEN format('real pictures, {} px', s.spec->>'size_px')
+    WHEN 'real' THEN format('real pictures, {} px, n = {}', s.spec->>'size_px', s.spec->>'n')
     ELSE if((s.spec->>'upsamplers') = '[]', 'base ', 'cascade ') || s.label END AS setting"""
 PICTURES_SQL = f"""
 SELECT {_SETTING}, r.name AS reader, t.prompt_id, t.reading, t.em_ci::INT AS em, a.sha256

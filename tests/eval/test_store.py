@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import pytest
 from eval_fakes import fill, hide, right, store_path, wrong
 
@@ -16,6 +17,7 @@ from eval.leaderboard import load_board
 from eval.metrics.score import Score
 from eval.scoring.steps import replace_scores
 from eval.store import open_store
+from eval.store import store as store_module
 
 
 def test_a_corrupt_picture_is_written_again(tmp_path: Path) -> None:
@@ -126,3 +128,25 @@ def test_a_store_of_version_2_learns_what_pictures_were_made_on(tmp_path: Path) 
         )
         assert [device for _, device in devices] == [None, "a quick hand"]
         assert {row.device for row in load_board(store).rows} == {None, "a quick hand"}
+
+
+def test_a_store_that_another_brings_up_to_date_meanwhile_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store_path(tmp_path)
+    with open_store(path, "write") as store:
+        store.execute("ALTER TABLE samples DROP COLUMN device")
+        store.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    upgrade = store_module._upgrade
+
+    def late(
+        path: Path, old: duckdb.DuckDBPyConnection, version: str, mode: str
+    ) -> duckdb.DuckDBPyConnection:
+        old.close()
+        monkeypatch.setattr(store_module, "_upgrade", upgrade)
+        open_store(path).close()
+        return upgrade(path, old, version, mode)
+
+    monkeypatch.setattr(store_module, "_upgrade", late)
+    with open_store(path) as store:
+        assert store.rows("SELECT device FROM samples") == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,18 @@ import torch
 from tiny import tiny_catalog, tiny_config
 
 from datatools.errors import InputError
+from txtdiff.cli import main
 from txtdiff.config import RunConfig
 from txtdiff.config_files import make_config, settings_layer
 from txtdiff.data.batch import Batch, collate, conditions_of, to_network_range
 from txtdiff.data.low_res import shrink
 from txtdiff.data.pictures import open_pictures
+from txtdiff.data.tokenizer import DROP_TEXT
+from txtdiff.stages import Stage
+from txtdiff.training.checkpoint import find_checkpoint
+from txtdiff.training.export import export_weights
 from txtdiff.training.inputs import make_inputs
-from txtdiff.training.low_res import small_pictures
+from txtdiff.training.low_res import open_base, small_pictures
 from txtdiff.training.trainer import train
 
 BASE = "data.low_res.remade.base=pretrained:mini/base"
@@ -42,9 +49,16 @@ def batch() -> Batch:
     return collate([pictures[i] for i in range(8)], conditions_of(config.model))
 
 
-def test_some_are_made_anew_and_keep_their_layout(batch: Batch) -> None:
+@pytest.fixture(scope="module")
+def base() -> Stage:
+    opened = open_base(configured(), CPU)
+    assert opened is not None
+    return opened
+
+
+def test_some_are_made_anew_and_keep_their_layout(batch: Batch, base: Stage) -> None:
     config, x0 = configured(), to_network_range(batch.pictures)
-    small, is_remade = small_pictures(x0, batch, config)
+    small, is_remade = small_pictures(x0, batch, config, base)
     shrunk = shrink(x0, 32, config.data.low_res)
     moved = (small - shrunk).abs().flatten(1).mean(1)
     assert 0 < is_remade.sum() < len(batch)
@@ -56,16 +70,18 @@ def test_some_are_made_anew_and_keep_their_layout(batch: Batch) -> None:
     assert (changed[is_remade] < 0.5 * shown[is_remade]).all()
 
 
-def test_a_picture_s_own_is_the_same_in_any_batch(batch: Batch) -> None:
+def test_a_picture_s_own_is_the_same_in_any_batch(batch: Batch, base: Stage) -> None:
     config, x0 = configured(), to_network_range(batch.pictures)
-    together, _ = small_pictures(x0, batch, config)
-    parts = [small_pictures(x0[part], batch.part(part), config)[0] for part in (slice(0, 3), slice(3, 8))]
+    together, _ = small_pictures(x0, batch, config, base)
+    parts = [
+        small_pictures(x0[part], batch.part(part), config, base)[0] for part in (slice(0, 3), slice(3, 8))
+    ]
     torch.testing.assert_close(torch.cat(parts), together, atol=1e-5, rtol=0)
 
 
-def test_the_network_is_told_that_they_carry_no_noise(batch: Batch) -> None:
-    inputs = make_inputs(batch, configured(), CPU)
-    small, is_remade = small_pictures(inputs.x0, batch, configured())
+def test_the_network_is_told_that_they_carry_no_noise(batch: Batch, base: Stage) -> None:
+    inputs = make_inputs(batch, configured(), CPU, base)
+    small, is_remade = small_pictures(inputs.x0, batch, configured(), base)
     assert (inputs.cond["cond_timesteps"][is_remade] == 0).all()
     assert (inputs.cond["cond_timesteps"][~is_remade] > 0).any()
     assert torch.equal(inputs.cond["low_res"][is_remade], small[is_remade])
@@ -83,11 +99,67 @@ def test_a_run_stopped_and_called_again_is_the_unbroken_one(tmp_path: Path) -> N
 def test_a_base_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     train(tiny_config(tiny_catalog(tmp_path), "run.images=4"), tmp_path / "tiny")
     for base, said in (
-        (str(tmp_path / "tiny"), "makes colour pictures of 16 px"),
+        (str(tmp_path / "tiny"), "makes pictures of 16 px"),
         ("pretrained:mini/upsampler", "is an upsampler"),
-        (str(tmp_path / "none"), "none"),
+        (str(tmp_path / "none"), "there is no directory"),
     ):
+        config = configured(f"data.low_res.remade.base={base}")
         with pytest.raises(InputError, match=said):
-            train(configured(f"data.low_res.remade.base={base}"), tmp_path / "run")
+            train(config, tmp_path / "run")
+    fitting = (
+        "model.image_size_px=64",
+        "model.upsampler.small_size_px=16",
+        f"data.low_res.remade.base={tmp_path / 'tiny'}",
+    )
+    for change, said in (("guidance_capt=2", "guidance_capt has no effect"), ("n_steps=2000", "2000")):
+        config = configured(*fitting, f"data.low_res.remade.{change}")
+        with pytest.raises(InputError, match=said):
+            train(config, tmp_path / "run")
     with pytest.raises(InputError, match="do not rise"):
         configured("data.low_res.remade.min_steps=3")
+
+
+def test_without_its_text_a_picture_stays(batch: Batch, base: Stage) -> None:
+    x0, withheld = to_network_range(batch.pictures), replace(batch, texts=[DROP_TEXT] * len(batch))
+    _, is_remade = small_pictures(x0, withheld, configured(), base)
+    assert not is_remade.any()
+
+
+def test_the_base_is_the_one_that_the_run_began_with(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(find_checkpoint(Path("pretrained:mini/base")), base / "step-120000")
+    mine = f"data.low_res.remade.base={base}"
+    train(configured(mine, "run.images=8"), tmp_path / "run")
+    shutil.copytree(base / "step-120000", base / "step-120001")  # as when the base was trained further
+    manifest = base / "step-120001" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(InputError, match="not the model that this run began with"):
+        train(configured(mine), tmp_path / "run")
+    train(configured(f"{mine}/step-120000"), tmp_path / "run")
+    shutil.rmtree(base)
+    assert train(configured(mine), tmp_path / "run").kind == "was_finished"
+
+
+def test_what_is_given_away_goes_on_without_the_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(configured("run.save_first_batch=yes"), tmp_path / "run")
+    assert len(list((tmp_path / "run" / "first_batch").glob("*_lowres.png"))) == 8
+    assert (tmp_path / "run" / "first_batch" / "0000.txt").read_text()
+    given = export_weights(tmp_path / "run", tmp_path / "given")
+    assert "remade" not in (given / "config.toml").read_text()
+    for init in ("given", "run"):
+        words = [
+            "train",
+            "--init",
+            str(tmp_path / init),
+            "--synth",
+            "mini",
+            "--images",
+            "8",
+            "--out",
+            init + "-on",
+        ]
+        monkeypatch.setattr("sys.argv", ["txtdiff", *words, "--set", "run.grid_pictures=0"])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code

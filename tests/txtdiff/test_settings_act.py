@@ -31,7 +31,7 @@ from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.model.unet import UNet, build_network
 from txtdiff.settings import Settings
 from txtdiff.training.inputs import make_inputs
-from txtdiff.training.low_res import small_pictures
+from txtdiff.training.low_res import open_base, small_pictures
 from txtdiff.training.step import picture_losses
 from txtdiff.training.trainer import train
 
@@ -342,7 +342,7 @@ def observe_data(config: RunConfig, folder: Path) -> str:
         parts += [batch.pictures, batch.texts, batch.captions, batch.y, batch.positions]
         if config.model.upsampler is not None:
             pictures = to_network_range(batch.pictures)
-            parts.append(small_pictures(pictures, batch, config)[0])
+            parts.append(small_pictures(pictures, batch, config, open_base(config, torch.device("cpu")))[0])
     return digest(*parts)
 
 

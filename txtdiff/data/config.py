@@ -63,9 +63,9 @@ class RemadeConfig(Settings):
     shrunk pictures takes for strokes."""
 
     base: Path
-    """The base model: a run, a checkpoint, or pretrained:NAME/base."""
-    probability: Probability = 0.75
-    """How often a small picture is made anew; the others stay as they are."""
+    """The base model, which reads transcriptions: a run, a checkpoint, or pretrained:NAME/base."""
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """How often a small picture is made anew; others, and those whose text is withheld, stay as they are."""
     n_steps: Annotated[int, Field(ge=1)] = 10
     """Steps of a whole sampling, with DDIM."""
     min_steps: Annotated[int, Field(ge=1)] = 2

@@ -12,6 +12,7 @@ from txtdiff.data.batch import Batch, to_network_range
 from txtdiff.data.order import noise_at, uniform_at
 from txtdiff.diffusion.losses import add_noise, timesteps_at
 from txtdiff.diffusion.schedule import make_schedule
+from txtdiff.stages import Stage
 from txtdiff.training.low_res import small_pictures
 
 __all__ = ["Inputs", "make_inputs"]
@@ -44,10 +45,13 @@ class Inputs:
         return Inputs(self.x0.clone(), self.t.clone(), self.noise.clone(), cond, characters)
 
 
-def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs:
+def make_inputs(batch: Batch, config: RunConfig, device: torch.device, base: Stage | None = None) -> Inputs:
     """Noise, timesteps and the small picture for a batch, each a function of seed and position.
 
     Nothing here waits for a GPU: whatever goes there is copied without blocking.
+
+    Args:
+        base: what makes an upsampler's small pictures anew (`txtdiff.training.low_res`), if anything does.
     """
     seed, positions = config.run.seed, batch.positions
     x0 = to_network_range(batch.pictures.to(device, non_blocking=True))
@@ -65,7 +69,7 @@ def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs
             torch._dynamo.maybe_mark_dynamic(cond["txt"], 1)
     characters = None if batch.characters is None else batch.characters.to(device, non_blocking=True)
     if config.model.upsampler is not None:
-        cond |= _low_res(x0, batch, config)
+        cond |= _low_res(x0, batch, config, base)
     return Inputs(x0, t, noise, cond, characters)
 
 
@@ -78,10 +82,10 @@ def _padded(txt: Tensor, max_length: int) -> Tensor:
     return nn.functional.pad(txt, (0, length - txt.shape[1]))
 
 
-def _low_res(x0: Tensor, batch: Batch, config: RunConfig) -> dict[str, Tensor]:
+def _low_res(x0: Tensor, batch: Batch, config: RunConfig, base: Stage | None) -> dict[str, Tensor]:
     """The small picture, and how much noise was put on it if the network is told (fork_spec 7.5)."""
     conditioning, seed, positions = config.diffusion.low_res_noise, config.run.seed, batch.positions
-    small, is_remade = small_pictures(x0, batch, config)
+    small, is_remade = small_pictures(x0, batch, config, base)
     if conditioning is None:
         return {"low_res": small}
     levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long()

@@ -27,9 +27,8 @@ from txtdiff.training.checkpoint import sweep
 from txtdiff.training.contents import CONFIG
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
 from txtdiff.training.graph import Recorder
-from txtdiff.training.low_res import check_remade
 from txtdiff.training.sharding import is_sharded
-from txtdiff.training.start import start_or_resume
+from txtdiff.training.start import attach_base, start_or_resume
 from txtdiff.training.state import TrainingState
 from txtdiff.training.step import train_step
 from txtdiff.training.watch import Watch, open_watch
@@ -81,10 +80,10 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
         rows = rows_for(config.data, config.model)
         n_rows = None if rows is None else len(rows)
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
-        check_remade(config, device)
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
             return Outcome("was_finished", state.images, n_rows, state.failures, leads=ranks.leads)
+        attach_base(state, device, ranks)
         if ranks.leads:
             write_text_atomic(out / CONFIG, config_to_toml(config))
             if rows is not None and rows.classes:
