@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
@@ -39,19 +39,6 @@ class RunConfig(Settings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-
-def without_remade(config: RunConfig) -> RunConfig:
-    """The settings of an upsampler that leaves its base behind: shrunk pictures only."""
-    data, model = config.data, config.model
-    if data.low_res.remade is None:
-        return config
-    idle = [] if model.text is not None else ["drop_txt", "square"]
-    idle += [] if model.captions is not None else ["drop_capt"]
-    idle += [] if model.text is not None or model.captions is not None else ["drop_all"]
-    changes: dict[str, Any] = {name: DataConfig.model_fields[name].default for name in idle}
-    changes["low_res"] = data.low_res.model_copy(update={"remade": None})
-    return config.model_copy(update={"data": data.model_copy(update=changes)})
 
 
 def _contradictions(config: RunConfig) -> Iterator[str]:
@@ -103,14 +90,10 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         not data.crop.probability or data.crop.around == "anywhere"
     ):
         yield 'data.no_text.crop = "borrowed_safebox" needs data.crop.probability > 0 and around = "safebox"'
-    # The base that makes small pictures anew is told text and captions too.
-    reads_text = model.text is not None or data.low_res.remade is not None
-    reads_captions = model.captions is not None or data.low_res.remade is not None
-    if not reads_text:
-        yield from _changed(data, "data", "model.text is none", "drop_txt", "square")
     if model.text is None:
+        yield from _changed(data, "data", "model.text is none", "drop_txt", "square")
         yield from _changed(optim, "optim", "model.text is none", "text_lr", "gain_lr")
-    if not reads_captions:
+    if model.captions is None:
         yield from _changed(data, "data", "model.captions is none", "drop_capt")
     if model.captions is None or model.captions.frozen:
         yield from _changed(optim, "optim", "no caption tower is trained", "caption_lr")
@@ -118,7 +101,7 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield from _changed(data, "data", "model.n_classes is none", "class_name", "class_map", "drop_class")
     if data.class_map is None:
         yield from _changed(data, "data", "data.class_map is none", "class_unknown")
-    if not reads_text and not reads_captions:
+    if model.text is None and model.captions is None:
         yield from _changed(data, "data", "the model takes neither text nor captions", "drop_all")
     if model.upsampler is None and data.low_res != type(data.low_res)():
         yield "data.low_res has no effect: model.upsampler is none"

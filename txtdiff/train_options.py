@@ -130,11 +130,10 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
 
 def _settings_of(init: Path) -> dict[str, Any]:
     """The settings of the checkpoint that a run starts from, but for its pictures and its length."""
-    from txtdiff.config import without_remade
     from txtdiff.config_files import config_to_toml
     from txtdiff.training.contents import load_config
 
-    tree = tomllib.loads(config_to_toml(without_remade(load_config(find_checkpoint(init)))))
+    tree = tomllib.loads(config_to_toml(load_config(find_checkpoint(init))))
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in _OWN_TO_A_RUN}
     return {name: group for name, group in tree.items() if name != "run"}
 

@@ -27,11 +27,11 @@ from txtdiff.conditioning import StageModel
 from txtdiff.config import RunConfig
 from txtdiff.config_files import make_config, settings_layer
 from txtdiff.data.batch import Batch, collate, conditions_of, to_network_range
+from txtdiff.data.low_res import make_low_res
 from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.model.unet import UNet, build_network
 from txtdiff.settings import Settings
 from txtdiff.training.inputs import make_inputs
-from txtdiff.training.low_res import open_base, small_pictures
 from txtdiff.training.step import picture_losses
 from txtdiff.training.trainer import train
 
@@ -52,11 +52,6 @@ NOISY = [*UPSAMPLER, "model.upsampler.noise_conditioning=true", "diffusion.low_r
 CROP = ["data.crop.probability=0.9", "data.crop.min_area=0.3"]
 OWN = ["data.no_text.crop=own", "data.no_text.probability=0.9"]
 BLUR = [*UPSAMPLER, "data.low_res.blur_probability=1"]
-REMADE = [
-    "model.image_size_px=64", "model.upsampler.small_size_px=32",
-    "data.low_res.remade.base=pretrained:mini/base", "data.low_res.remade.n_steps=3",
-    "data.low_res.remade.min_steps=1", "data.low_res.remade.max_steps=2",
-]  # fmt: skip
 WARM, LENGTHS = ["optim.warmup_images=12"], ["averaging.lengths=0.1"]
 SYNTH = ["data.catalog=none", "data.synth.profile=word", "data.synth.drawn_px=32"]
 NAMING = [*SYNTH, "model.text.names_characters=true"]
@@ -180,12 +175,6 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "data.low_res.blur_sigma_min_px": ("0.1", BLUR),
     "data.low_res.blur_sigma_max_px": ("3.0", BLUR),
     "data.low_res.blur_kernel_px": ("3", BLUR),
-    "data.low_res.remade.probability": ("0.2", REMADE),
-    "data.low_res.remade.n_steps": ("2", REMADE),
-    "data.low_res.remade.min_steps": ("2", REMADE),
-    "data.low_res.remade.max_steps": ("3", REMADE),
-    "data.low_res.remade.guidance_txt": ("4.0", REMADE),
-    "data.low_res.remade.guidance_capt": ("2.0", REMADE),
     "optim.lr": ("2e-3", []),
     "optim.text_lr": ("2e-3", []),
     "optim.gain_lr": ("2e-3", []),
@@ -220,7 +209,6 @@ ELSEWHERE = {
     "model.captions.pretrained_tag": "likewise",
     "data.catalog": "BASE has one", "data.folder": "test_data_source",
     "data.safeboxes": "test_data_source", "data.px_scales": "test_data_source",
-    "data.low_res.remade.base": "test_remade",
     "data.captions": "test_data_source", "data.workers": "changes no picture (test_train)",
     "data.prefetch": "changes no picture",
     "optim.precision": "test_optimizer", "optim.loss_scale_log2": "fp16 (test_train)",
@@ -342,7 +330,7 @@ def observe_data(config: RunConfig, folder: Path) -> str:
         parts += [batch.pictures, batch.texts, batch.captions, batch.y, batch.positions]
         if config.model.upsampler is not None:
             pictures = to_network_range(batch.pictures)
-            parts.append(small_pictures(pictures, batch, config, open_base(config, torch.device("cpu")))[0])
+            parts.append(make_low_res(pictures, 8, config.data.low_res, seed=0, positions=batch.positions))
     return digest(*parts)
 
 

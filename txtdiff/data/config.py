@@ -12,15 +12,7 @@ from datatools.errors import InputError
 from datatools.synth import PROFILES, SIZES_PX
 from txtdiff.settings import Settings
 
-__all__ = [
-    "CropConfig",
-    "DataConfig",
-    "LowResConfig",
-    "NoTextConfig",
-    "Probability",
-    "RemadeConfig",
-    "SynthConfig",
-]
+__all__ = ["CropConfig", "DataConfig", "LowResConfig", "NoTextConfig", "Probability", "SynthConfig"]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 AreaFraction = Annotated[float, Field(gt=0, le=1)]
@@ -57,33 +49,6 @@ class NoTextConfig(Settings):
     """How often such a picture is mirrored. Pictures with text never are."""
 
 
-class RemadeConfig(Settings):
-    """Small pictures as the base model makes them: noised part of the way, then sampled back (SDEdit, Meng et
-    al. 2022). Text and layout stay and the base's own grain comes in, which an upsampler that has only seen
-    shrunk pictures takes for strokes."""
-
-    base: Path
-    """The base model, which reads transcriptions: a run, a checkpoint, or pretrained:NAME/base."""
-    probability: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """How often a small picture is made anew; others, and those whose text is withheld, stay as they are."""
-    n_steps: Annotated[int, Field(ge=1)] = 10
-    """Steps of a whole sampling, with DDIM."""
-    min_steps: Annotated[int, Field(ge=1)] = 2
-    """How many of the last of them are taken at least. More of them change more."""
-    max_steps: Annotated[int, Field(ge=1)] = 5
-    """And at most; between the two by chance."""
-    guidance_txt: float = 1.0
-    """Scale of the guidance by the text, as the base will be sampled."""
-    guidance_capt: float = 1.0
-    """Scale of the guidance by the caption, likewise."""
-
-    @model_validator(mode="after")
-    def _steps_fit(self) -> Self:
-        if not self.min_steps <= self.max_steps <= self.n_steps:
-            raise ValueError("min_steps, max_steps and n_steps do not rise")
-        return self
-
-
 class LowResConfig(Settings):
     """How an upsampler's low-resolution input is made from the picture."""
 
@@ -99,8 +64,6 @@ class LowResConfig(Settings):
     """Largest width of the Gaussian blur."""
     blur_kernel_px: Annotated[int, Field(ge=1)] = 5
     """Edge of the blur's kernel, odd."""
-    remade: RemadeConfig | None = None
-    """Small pictures that the base model makes anew; none: all are shrunk pictures."""
 
 
 class SynthConfig(Settings):

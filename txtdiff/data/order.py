@@ -30,17 +30,7 @@ __all__ = [
 ]
 
 Purpose = Literal[
-    "order",
-    "item",
-    "noise",
-    "time",
-    "low_res",
-    "low_res_time",
-    "low_res_noise",
-    "remade",
-    "remade_noise",
-    "network",
-    "first_weights",
+    "order", "item", "noise", "time", "low_res", "low_res_time", "low_res_noise", "network", "first_weights"
 ]
 """What random numbers are for. Each purpose has its own stream: one more draw here shifts nothing there."""
 

@@ -18,7 +18,7 @@ def rows_for(data: DataConfig, model: ModelConfig) -> Rows | None:
     """What is known of the pictures that a model is trained on; None: they are made as they are needed."""
     if data.synth is not None:
         return None
-    return read_rows(data, "needed" if _reads_text(data, model) else "unused", model.n_classes)
+    return read_rows(data, "unused" if model.text is None else "needed", model.n_classes)
 
 
 def open_pictures(rows: Rows | None, data: DataConfig, model: ModelConfig, seed: int) -> Dataset[Sample]:
@@ -30,7 +30,7 @@ def open_pictures(rows: Rows | None, data: DataConfig, model: ModelConfig, seed:
         model: what takes them.
         seed: the run's.
     """
-    size_px, uses_text = model.image_size_px, _reads_text(data, model)
+    size_px, uses_text = model.image_size_px, model.text is not None
     if rows is None:
         assert data.synth is not None
         map_size_px = conditions_of(model).map_size_px
@@ -40,8 +40,3 @@ def open_pictures(rows: Rows | None, data: DataConfig, model: ModelConfig, seed:
     return PictureDataset(
         rows, data, resolution_px=size_px, seed=seed, uses_text=uses_text, n_classes=model.n_classes
     )
-
-
-def _reads_text(data: DataConfig, model: ModelConfig) -> bool:
-    """Whether anybody is told what the pictures say: the model, or the base that makes small ones anew."""
-    return model.text is not None or data.low_res.remade is not None

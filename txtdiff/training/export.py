@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from txtdiff.config import RunConfig, without_remade
+from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.training.checkpoint import find_checkpoint, write_checkpoint
 from txtdiff.training.contents import CAPTION_TOWER, CONFIG, MODEL, STATE, read_facts
@@ -54,7 +54,6 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
 
 def _without_places(config: RunConfig) -> RunConfig:
     """The settings without the paths of the machine they were trained on, which are nobody's business."""
-    config = without_remade(config)
     places = dict.fromkeys(("catalog", "folder", "safeboxes", "px_scales", "captions", "class_map"))
     data = config.data.model_copy(update=places)
     run = config.run.model_copy(update={"init": None, "upload": None})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -12,25 +11,30 @@ from datatools.atomic import write_text_atomic
 from txtdiff.cascade import to_uint8
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
-from txtdiff.stages import Stage
-from txtdiff.training.low_res import small_pictures
+from txtdiff.data.low_res import make_low_res
 
 __all__ = ["dump_batch"]
 
 
-def dump_batch(
-    batch: Batch, config: RunConfig, folder: Path, device: torch.device, base: Stage | None
-) -> None:
+def dump_batch(batch: Batch, config: RunConfig, folder: Path) -> None:
     """Write 0000.png, 0000.txt, 0000_capt.txt and, for an upsampler, 0000_lowres.png, and so on."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = to_network_range(batch.pictures.to(device))
+    pictures = to_network_range(batch.pictures)
     _save_pictures(pictures, folder, "")
-    if config.model.upsampler is not None:
-        _save_pictures(small_pictures(pictures, batch, config, base)[0], folder, "_lowres")
+    upsampler = config.model.upsampler
+    if upsampler is not None:
+        small = make_low_res(
+            pictures,
+            upsampler.small_size_px,
+            config.data.low_res,
+            seed=config.run.seed,
+            positions=batch.positions,
+        )
+        _save_pictures(small, folder, "_lowres")
     for i in range(len(batch)):
-        if batch.txt is not None or base is not None:
+        if batch.txt is not None:
             write_text_atomic(folder / f"{i:04}.txt", batch.texts[i])
-        if batch.capt is not None or base is not None:
+        if batch.capt is not None:
             write_text_atomic(folder / f"{i:04}_capt.txt", batch.captions[i])
 
 

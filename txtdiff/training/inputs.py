@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
+from txtdiff.data.low_res import make_low_res
 from txtdiff.data.order import noise_at, uniform_at
 from txtdiff.diffusion.losses import add_noise, timesteps_at
 from txtdiff.diffusion.schedule import make_schedule
-from txtdiff.stages import Stage
-from txtdiff.training.low_res import small_pictures
 
 __all__ = ["Inputs", "make_inputs"]
 
@@ -45,13 +44,10 @@ class Inputs:
         return Inputs(self.x0.clone(), self.t.clone(), self.noise.clone(), cond, characters)
 
 
-def make_inputs(batch: Batch, config: RunConfig, device: torch.device, base: Stage | None = None) -> Inputs:
+def make_inputs(batch: Batch, config: RunConfig, device: torch.device) -> Inputs:
     """Noise, timesteps and the small picture for a batch, each a function of seed and position.
 
     Nothing here waits for a GPU: whatever goes there is copied without blocking.
-
-    Args:
-        base: what makes an upsampler's small pictures anew (`txtdiff.training.low_res`), if anything does.
     """
     seed, positions = config.run.seed, batch.positions
     x0 = to_network_range(batch.pictures.to(device, non_blocking=True))
@@ -69,7 +65,7 @@ def make_inputs(batch: Batch, config: RunConfig, device: torch.device, base: Sta
             torch._dynamo.maybe_mark_dynamic(cond["txt"], 1)
     characters = None if batch.characters is None else batch.characters.to(device, non_blocking=True)
     if config.model.upsampler is not None:
-        cond |= _low_res(x0, batch, config, base)
+        cond |= _low_res(x0, config, positions)
     return Inputs(x0, t, noise, cond, characters)
 
 
@@ -82,17 +78,18 @@ def _padded(txt: Tensor, max_length: int) -> Tensor:
     return nn.functional.pad(txt, (0, length - txt.shape[1]))
 
 
-def _low_res(x0: Tensor, batch: Batch, config: RunConfig, base: Stage | None) -> dict[str, Tensor]:
+def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, Tensor]:
     """The small picture, and how much noise was put on it if the network is told (fork_spec 7.5)."""
-    conditioning, seed, positions = config.diffusion.low_res_noise, config.run.seed, batch.positions
-    small, is_remade = small_pictures(x0, batch, config, base)
+    upsampler, conditioning = config.model.upsampler, config.diffusion.low_res_noise
+    assert upsampler is not None
+    seed = config.run.seed
+    small = make_low_res(x0, upsampler.small_size_px, config.data.low_res, seed=seed, positions=positions)
+    if upsampler.low_res_channels < small.shape[1]:
+        small = small.mean(1, keepdim=True)
     if conditioning is None:
         return {"low_res": small}
     levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long()
     levels = levels.to(x0.device, non_blocking=True)
     noise = noise_at(seed, "low_res_noise", positions, small.shape[1:]).to(x0.device, non_blocking=True)
     schedule = make_schedule(conditioning.noise_schedule, conditioning.n_steps)
-    noised = add_noise(small, noise, levels, schedule)
-    # A picture of the base's is given as the cascade gives it: as it is, and said to be without noise.
-    small = torch.where(is_remade[:, None, None, None], small, noised)
-    return {"low_res": small, "cond_timesteps": torch.where(is_remade, 0, levels)}
+    return {"low_res": add_noise(small, noise, levels, schedule), "cond_timesteps": levels}

@@ -23,14 +23,13 @@ from txtdiff.training.bucket import fetch_newer
 from txtdiff.training.checkpoint import newest_checkpoint
 from txtdiff.training.contents import load_config
 from txtdiff.training.distributed import Ranks, wait_for_all
-from txtdiff.training.low_res import open_base
 from txtdiff.training.metrics import new_totals
 from txtdiff.training.optimizer import make_optimizer
 from txtdiff.training.sharding import is_sharded, shard
 from txtdiff.training.state import TrainingState, load_state
 from txtdiff.training.weights import load_network
 
-__all__ = ["attach_base", "start_or_resume"]
+__all__ = ["start_or_resume"]
 
 _FIXED_GROUPS = ("model.", "diffusion.", "averaging.")
 """Settings that a checkpoint cannot be continued without."""
@@ -72,27 +71,6 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
         if ranks.leads:
             say(f"going on from {checkpoint}")
     return state
-
-
-def attach_base(state: TrainingState, device: torch.device, ranks: Ranks) -> None:
-    """Open the base that makes small pictures anew, if any does: the same from the run's first step on.
-
-    Raises:
-        InputError: it cannot be used, or is another than the run began with.
-    """
-    if ranks.leads:  # one process fetches what lies in a bucket, the others find the copy
-        state.base = open_base(state.config, device)
-    wait_for_all(ranks)
-    if not ranks.leads:
-        state.base = open_base(state.config, device)
-    if state.base is None:
-        return
-    if state.base_digest not in (None, state.base.digest):
-        raise InputError(
-            f"data.low_res.remade.base: {state.base.name} is not the model that this run began with",
-            "Name the checkpoint of that time, RUN/step-<images>, or begin anew with another --out.",
-        )
-    state.base_digest = state.base.digest
 
 
 def _fetch(url: str, out: Path, newest: Path | None, ranks: Ranks) -> Path | None:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
-from txtdiff.stages import Stage
 from txtdiff.training.averaging import Averages
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.contents import (
@@ -52,10 +51,6 @@ class TrainingState:
     """Cause -> how many pictures could not be read."""
     started_from: str | None = None
     """Where the first weights came from, if not from chance."""
-    base: Stage | None = None
-    """What makes an upsampler's small pictures anew. It is not trained; a checkpoint has its digest."""
-    base_digest: str | None = None
-    """The manifest's of the base that the run began with."""
 
 
 def save_state(state: TrainingState, run_dir: Path, leads: bool = True) -> Path | None:
@@ -73,7 +68,6 @@ def save_state(state: TrainingState, run_dir: Path, leads: bool = True) -> Path 
         "grad_scaler": state.scaler.state_dict(),
         "failures": dict(sorted(state.failures.items())),
         "started_from": state.started_from,
-        "base_digest": state.base_digest,
         "torch": str(torch.__version__),
     }
     tensors = {MODEL: state.network.state_dict()}
@@ -115,7 +109,6 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
             state.scaler.load_state_dict(facts["grad_scaler"])
         state.failures = Counter({str(cause): int(n) for cause, n in facts["failures"].items()})
         state.started_from = facts["started_from"]
-        state.base_digest = facts.get("base_digest")
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise InputError(f"{checkpoint / STATE} cannot be used: {error!r}") from error
 

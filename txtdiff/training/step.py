@@ -72,7 +72,7 @@ def _backward(
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own stub lacks it
         return LossTerms(*(None if term is None else term.detach() for term in terms))  # type: ignore[arg-type]
 
-    inputs = make_inputs(part, config, device, state.base)
+    inputs = make_inputs(part, config, device)
     # Dropout is the only other chance in a step; it too must not depend on what was drawn before.
     torch.manual_seed(seed_at(config.run.seed, "network", part.positions[0]))
     terms = one_pass(inputs) if recorder is None else recorder(inputs, one_pass)

@@ -28,7 +28,7 @@ from txtdiff.training.contents import CONFIG
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
 from txtdiff.training.graph import Recorder
 from txtdiff.training.sharding import is_sharded
-from txtdiff.training.start import attach_base, start_or_resume
+from txtdiff.training.start import start_or_resume
 from txtdiff.training.state import TrainingState
 from txtdiff.training.step import train_step
 from txtdiff.training.watch import Watch, open_watch
@@ -83,7 +83,6 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
         state = start_or_resume(config, out, device, ranks)
         if state.images >= config.run.images:
             return Outcome("was_finished", state.images, n_rows, state.failures, leads=ranks.leads)
-        attach_base(state, device, ranks)
         if ranks.leads:
             write_text_atomic(out / CONFIG, config_to_toml(config))
             if rows is not None and rows.classes:

@@ -84,9 +84,7 @@ class Watch:
     def dump(self, batch: Batch) -> None:
         """Write a batch as the network gets it."""
         if self.ranks.leads:
-            dump_batch(
-                batch, self.state.config, self.out / "first_batch", self.state.totals.device, self.state.base
-            )
+            dump_batch(batch, self.state.config, self.out / "first_batch")
 
     def _due(self, every_images: int) -> bool:
         before = self.state.images - self.state.config.data.batch_size
