@@ -21,6 +21,7 @@ from datatools.config import BuildSettings
 from datatools.console import progress
 from datatools.errors import InputError
 from datatools.files.sources import is_remote
+from datatools.ocr import check_reader
 from datatools.runner import LocalRunner, Runner
 from datatools.scan import Listing, scan
 from datatools.shrink import PictureStore
@@ -82,6 +83,8 @@ def build_catalog(
     settings = settings or BuildSettings()
     if settings.overwrite_txt and settings.write_txt is None:
         raise InputError("--overwrite-txt has no effect without --write-txt", "Give both.")
+    for name in () if opener else settings.ocr:  # a slip of the pen leaves no empty catalog behind
+        check_reader(name)
     listing = scan(source)
     if settings.write_txt == "beside" and not listing.writable:
         raise InputError(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from datatools.errors import InputError, suggest
 from datatools.ocr.engine import OcrEngine, Openable
 
-__all__ = ["ENGINES", "find_engine", "make_ready", "open_engine"]
+__all__ = ["ENGINES", "check_reader", "find_engine", "make_ready", "open_engine"]
 
 
 def open_engine(name: str, **settings: Any) -> OcrEngine:
@@ -45,11 +45,7 @@ def find_engine(name: str, **settings: Any) -> OcrEngine:
         InputError: no such reader, no such setting, or its package or weights are missing; the message
             says which package or path would provide them.
     """
-    if name not in ENGINES:
-        raise InputError(
-            f"there is no reader called '{name}'",
-            suggest(name, ENGINES) or f"Readers are {', '.join(ENGINES)}.",
-        )
+    check_reader(name)
     try:
         return ENGINES[name](settings)
     except ValidationError as error:
@@ -57,6 +53,19 @@ def find_engine(name: str, **settings: Any) -> OcrEngine:
         raise InputError(f"settings of the reader '{name}' cannot be used: {faults}") from error
     except (ImportError, OSError) as error:  # a package, or a system library that one of them links to
         raise _cannot_open(name, error) from error
+
+
+def check_reader(name: str) -> None:
+    """Nothing, where there is a reader of that name.
+
+    Raises:
+        InputError: there is none; says which there are.
+    """
+    if name not in ENGINES:
+        raise InputError(
+            f"there is no reader called '{name}'",
+            suggest(name, ENGINES) or f"Readers are {', '.join(ENGINES)}.",
+        )
 
 
 def _cannot_open(name: str, error: Exception) -> InputError:

@@ -156,6 +156,7 @@ def test_what_is_wrong_is_named_with_status_2(one_picture: Path, words: tuple[st
     done = run(*words, cwd=one_picture, status=2)
     assert named in done.stderr
     assert done.stdout == ""
+    assert not (one_picture / "x.duckdb").exists()
 
 
 def test_failures_give_status_1_and_a_table(tmp_path: Path) -> None:
