@@ -24,6 +24,7 @@ base --sampler ddim:10 --guidance 4 --guidance-capt 1.5
 run --base pretrained:mini --sampler ddim:10 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5 \
   --ocr rapidocr --ocr easyocr
 run --base pretrained:mini --sampler ddim:20 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5
+run --base pretrained:mini --sampler ddim:10 --upsampler-sampler ddim:5 --guidance 2 --guidance-capt 1.5
 base --sampler ddim:5 --sampler ddim:20 --sampler ddim:50 --sampler dpmpp_2m:10 --sampler dpmpp_2m:20 \
   --sampler unipc:10 --sampler heun:10 --sampler ddpm:50 --guidance 4 --guidance-capt 1.5
 base --sampler ddim:20 --guidance 1,2,8 --guidance-capt 1.5
