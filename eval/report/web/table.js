@@ -121,6 +121,9 @@ function tieCell(row) {
   ]);
 }
 
+// Twelve digits of a digest tell checkpoints apart; all of them take the row.
+const brief = (value) => (/^[0-9a-f]{64}$/.test(value) ? value.slice(0, 12) : value);
+
 function labelCell(row) {
   const chips = axes.filter(
     (name) => row.axes[name] !== undefined && !row.label.includes(String(row.axes[name])),
@@ -132,7 +135,9 @@ function labelCell(row) {
     h("span", { class: "name" }, row.label),
     isForeign(row) ? h("span", { class: "chip lock" }, foreignWhy(row)) : null,
     hasReaders ? h("span", { class: "chip" }, row.reader) : null,
-    chips.slice(0, 3).map((name) => h("span", { class: "chip" }, `${name} ${row.axes[name]}`)),
+    chips
+      .slice(0, 3)
+      .map((name) => h("span", { class: "chip", title: row.axes[name] }, `${name} ${brief(row.axes[name])}`)),
   );
 }
 
