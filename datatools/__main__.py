@@ -1,16 +1,13 @@
 """The command `datatools`, also as `python -m datatools`."""
 
-from datatools.loading import leave_at_ctrl_c
+from datatools.loading import load_and_run
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Load the command and run it."""
-    leave_at_ctrl_c()
-    from datatools.cli import main as run
-
-    run()
+    """Entry point."""
+    load_and_run("datatools.cli")
 
 
 if __name__ == "__main__":

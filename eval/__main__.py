@@ -1,24 +1,18 @@
 """The commands `txtdiff-eval` and `eval`, also as `python -m eval`, and `report`."""
 
-from datatools.loading import leave_at_ctrl_c
+from datatools.loading import load_and_run
 
 __all__ = ["main", "report_main"]
 
 
 def main() -> None:
-    """Load the command and run it."""
-    leave_at_ctrl_c()
-    from eval.cli import main as run
-
-    run()
+    """Entry point of txtdiff-eval and eval."""
+    load_and_run("eval.cli")
 
 
 def report_main() -> None:
-    """The same for `report`."""
-    leave_at_ctrl_c()
-    from eval.cli import report_main as run
-
-    run()
+    """Entry point of report."""
+    load_and_run("eval.cli", "report_main")
 
 
 if __name__ == "__main__":

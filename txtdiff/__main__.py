@@ -1,16 +1,13 @@
 """The command `txtdiff`, also as `python -m txtdiff`, which is what torchrun starts."""
 
-from datatools.loading import leave_at_ctrl_c
+from datatools.loading import load_and_run
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Load the command and run it."""
-    leave_at_ctrl_c()
-    from txtdiff.cli import main as run
-
-    run()
+    """Entry point."""
+    load_and_run("txtdiff.cli")
 
 
 if __name__ == "__main__":
