@@ -9,7 +9,7 @@ STAMP := $(VENV)/.txtdiff
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Trust what the machine trusts, as pip does: a company's registry may have a certificate of its own.
 export UV_SYSTEM_CERTS ?= 1
-# Torch and what comes with it are two thousand files: read from source by every command, each would start
+# Torch and what comes with it are three thousand files: read from source by every command, each would start
 # seconds later. What was compiled once is kept, whatever this machine's own habit is.
 unexport PYTHONDONTWRITEBYTECODE
 # uv does not read pip's settings: hand on the registry that the machine names for pip.
