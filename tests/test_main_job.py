@@ -96,6 +96,7 @@ def test_the_leaderboard_counts_every_setting(workshop: Path) -> None:
     assert scores["clip_desc"]["value"] is None
     assert scores["clip_desc"]["reason"]
     assert not scores["fid_clean"]["ranked"]
+    assert board["rows"][0]["device"]  # whatever it was made on
     assert scores["em_unseen"]["n_expected"] > 0  # by the words of the catalog that the base was trained on
 
 
