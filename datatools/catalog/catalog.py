@@ -13,6 +13,7 @@ import duckdb
 from datatools.catalog.schema import SCHEMA_VERSION, TABLES, VIEWS
 from datatools.catalog.upgrade import STEPS, exclusive, upgrade_catalog
 from datatools.errors import InputError
+from datatools.interruption import hold_interruptions, interruptible
 
 if TYPE_CHECKING:  # both take long to import: pandas for `frame` alone, Arrow where rows are there
     import pandas as pd
@@ -21,17 +22,6 @@ if TYPE_CHECKING:  # both take long to import: pandas for `frame` alone, Arrow w
 __all__ = ["Catalog", "open_catalog", "query_catalog"]
 
 _VERSION = "SELECT value FROM store.info WHERE name = 'schema_version'"
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C is KeyboardInterrupt again: DuckDB makes it a RuntimeError when it comes inside a query."""
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error) != "Query interrupted":
-            raise
-        raise KeyboardInterrupt from error
 
 
 class Catalog:
@@ -46,38 +36,38 @@ class Catalog:
         self.path = path
         self._db = connection
 
-    @_interruptible()
+    @interruptible()
     def frame(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> pd.DataFrame:
         """The result of a query as a pandas frame. Values go in `params`, never into the text."""
         frame: pd.DataFrame = self._db.sql(sql, params=params).df()
         return frame
 
-    @_interruptible()
+    @interruptible()
     def arrow(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> pa.Table:
         """The result of a query as an Arrow table."""
         return self._db.sql(sql, params=params).to_arrow_table()
 
     def batches(self, sql: str, n_rows: int = 10_000) -> Iterator[pa.RecordBatch]:
         """The result of a query piece by piece, on a cursor of its own: memory stays flat."""
-        with _interruptible(), self._db.cursor() as cursor:
+        with interruptible(), self._db.cursor() as cursor:
             yield from cursor.sql(sql).to_arrow_reader(n_rows)
 
-    @_interruptible()
+    @interruptible()
     def value(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> Any:
         """The first column of the first row, None without rows."""
         rows = self._db.execute(sql, params).fetchall()
         return rows[0][0] if rows else None
 
-    @_interruptible()
+    @interruptible()
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> None:
         """Run a statement for its effect."""
         self._db.execute(sql, params)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block is in the file, or nothing of it."""
+        """All of the block is in the file, or nothing of it; Ctrl-C waits for its end."""
         try:
-            with _interruptible():
+            with hold_interruptions():
                 self._db.begin()
                 yield
                 self._db.commit()
@@ -115,13 +105,13 @@ class Catalog:
         schema = self.arrow(f"SELECT * FROM store.{name} LIMIT 0").schema
         return pa.Table.from_pylist(list(rows), schema=schema)
 
-    @_interruptible()
+    @interruptible()
     def append(self, name: str, rows: pa.Table) -> None:
         """Add `rows` to the stored table `name`."""
         with self.given("given_rows", rows):
             self._db.execute(f"INSERT INTO store.{name} BY NAME SELECT * FROM given_rows")
 
-    @_interruptible()
+    @interruptible()
     def delete(self, name: str, keys: pa.Table) -> None:
         """Delete from the stored table `name` what equals a row of `keys` in all of its columns."""
         match = " AND ".join(f"stored.{column} = given_keys.{column}" for column in keys.column_names)
@@ -133,7 +123,7 @@ class Catalog:
         found = self.value("SELECT value FROM store.info WHERE name = ?", [name])
         return None if found is None else str(found)
 
-    @_interruptible()
+    @interruptible()
     def set_info(self, name: str, value: str) -> None:
         """Remember a fact about the catalog."""
         self._db.execute("DELETE FROM store.info WHERE name = ?", [name])
@@ -186,7 +176,7 @@ def query_catalog(path: str | Path, sql: str) -> pa.Table:
     open_catalog(path).close()
     safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
     try:
-        with _interruptible(), duckdb.connect(str(path), read_only=True, config=safe) as db:
+        with interruptible(), duckdb.connect(str(path), read_only=True, config=safe) as db:
             found = db.sql(sql)
             if found is None:  # nothing but blanks or remarks, or a statement without rows
                 raise InputError("the query asks for no rows", "Write a SELECT.")
@@ -195,7 +185,7 @@ def query_catalog(path: str | Path, sql: str) -> pa.Table:
         raise InputError(f"the query cannot be run: {error}") from error
 
 
-@_interruptible()
+@interruptible()
 def _create(path: Path) -> None:
     """Lay tables and views in a new file and give it its name last: a kill leaves no half catalog."""
     try:
@@ -219,7 +209,7 @@ def _create(path: Path) -> None:
         draft.rename(path)
 
 
-@_interruptible()
+@interruptible()
 def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         db = duckdb.connect(str(path), read_only=read_only)

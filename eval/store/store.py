@@ -19,6 +19,7 @@ import duckdb
 from datatools.atomic import write_bytes_atomic
 from datatools.console import say
 from datatools.errors import InputError
+from datatools.interruption import hold_interruptions, interruptible
 from eval.machine.places import make_folder_of
 from eval.store.schema import ADDED_TABLES, SCHEMA_VERSION, TABLES, UPGRADES
 
@@ -64,7 +65,7 @@ class Store:
 
     def frame(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> pd.DataFrame:
         """The answer to a query as a pandas frame. Values go into `params`, never into the text."""
-        with _interruptible():
+        with interruptible():
             return self._connection.execute(sql, params or None).df()
 
     def arrow(self, sql: str) -> pa.Table:
@@ -72,7 +73,7 @@ class Store:
 
         It runs in a thread: DuckDB does not always look for signals while it works, Python's own wait does.
         """
-        with ThreadPoolExecutor(1) as pool, _interruptible():
+        with ThreadPoolExecutor(1) as pool, interruptible():
             answer = pool.submit(self._arrow, sql)
             try:
                 return answer.result()
@@ -88,7 +89,7 @@ class Store:
 
     def rows(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The answer to a query as tuples."""
-        with _interruptible():
+        with interruptible():
             return self._connection.execute(sql, params or None).fetchall()
 
     def write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -98,28 +99,32 @@ class Store:
 
     def write_table(self, table: str, rows: pa.Table) -> None:
         """`write` for an Arrow table."""
-        view = self._connection.register("incoming", rows)
-        try:
-            with _interruptible():
+        with hold_interruptions():
+            view = self._connection.register("incoming", rows)
+            try:
                 view.execute(f'INSERT OR REPLACE INTO "{table}" BY NAME SELECT * FROM incoming')
-        finally:
-            self._connection.unregister("incoming")
+            finally:
+                self._connection.unregister("incoming")
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
-        """Run a statement that answers nothing."""
-        with _interruptible():
+        """Run a statement that answers nothing; Ctrl-C waits for its end."""
+        with hold_interruptions():
             self._connection.execute(sql, list(params) or None)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is written while the block runs is kept as a whole, or not at all when it raises."""
-        self._connection.begin()
-        try:
-            yield
-        except BaseException:
-            self._connection.rollback()
-            raise
-        self._connection.commit()
+        """What is written while the block runs is kept as a whole, or not at all when it raises.
+
+        Ctrl-C waits for its end.
+        """
+        with hold_interruptions():
+            self._connection.begin()
+            try:
+                yield
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
 
     def add_picture(self, picture: npt.NDArray[np.uint8]) -> str:
         """Keep a picture, (H, W, 3) uint8, as PNG; returns the sha256 of the file, which is its name."""
@@ -248,17 +253,6 @@ def _explain(path: Path, message: str) -> tuple[str, str]:
     if "not a valid DuckDB" in message:
         return f"{path} is not a DuckDB file", "Give the store that txtdiff-eval run or score wrote."
     return f"{path} cannot be opened: {message}", "Check the path and its permissions."
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """DuckDB 2 turns a KeyboardInterrupt inside a query into a RuntimeError; commands expect the former."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "Query interrupted" not in str(error):
-            raise
-        raise KeyboardInterrupt from error
 
 
 def _as_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
