@@ -139,7 +139,8 @@ def _low_res(
     if stage.config.upsampler.low_res_channels < small.shape[1]:
         small = small.mean(1, keepdim=True)
     if noise_config is None:
-        return LowRes(small, None)
+        return LowRes(small, None, small)
+    clean = small
     if settings.noise_level:  # 0 leaves the picture clean, though level 0 of training was a little noisy
         if settings.noise_level >= noise_config.n_levels:
             raise InputError(f"noise_level {settings.noise_level}", f"Use 0 to {noise_config.n_levels - 1}.")
@@ -148,7 +149,7 @@ def _low_res(
         level = torch.full((len(small),), settings.noise_level, device=small.device)
         schedule = make_schedule(noise_config.noise_schedule, noise_config.n_steps)
         small = add_noise(small, noise(), level, schedule)
-    return LowRes(small, settings.noise_level)
+    return LowRes(small, settings.noise_level, clean)
 
 
 def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:

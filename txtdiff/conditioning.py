@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from datatools.errors import InputError
+from txtdiff.data.config import LowResConfig
+from txtdiff.data.low_res import shrink
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION, encode_captions, encode_texts
 from txtdiff.diffusion.config import DiffusionConfig
+from txtdiff.diffusion.consistency import consistent
 from txtdiff.diffusion.denoiser import Denoiser, network_denoiser
 from txtdiff.diffusion.guidance import (
     Given,
@@ -61,12 +64,14 @@ class StageModel:
     weaker: the network of autoguidance, conditioned alike.
     stacks_guidance: evaluate the parts of guidance as one larger batch; False: one after the other; None:
         whichever is faster.
+    low_res: how an upsampler's small pictures were made in training.
     """
 
     network: UNet
     diffusion: DiffusionConfig
     weaker: UNet | None = None
     stacks_guidance: bool | None = None
+    low_res: LowResConfig = field(default_factory=LowResConfig)
 
     @property
     def device(self) -> torch.device:
@@ -82,10 +87,16 @@ class StageModel:
 
 @dataclass(frozen=True, eq=False)
 class LowRes:
-    """What an upsampler starts from: (B, c, h, w) pictures, and their noise level if the network is told."""
+    """What an upsampler starts from.
+
+    pictures: (B, c, h, w), noised as the settings say.
+    level: of that noise, if the network is told one.
+    clean: the same pictures without noise.
+    """
 
     pictures: Tensor
     level: int | None
+    clean: Tensor
 
 
 def batch_denoiser(
@@ -102,6 +113,12 @@ def batch_denoiser(
             raise InputError("autoguidance needs a second, weaker network", "Give one, or leave it at 1.")
         weaker = _plain_denoiser(model.weaker, model.diffusion, prompts, low_res, [EVERYTHING])
         denoiser = autoguided(denoiser, weaker, settings.autoguidance)
+    if settings.low_res_consistency:
+        if low_res is None:
+            raise InputError("low_res_consistency has no effect on a base model", "Set it for the upsampler.")
+        small_px, config = low_res.clean.shape[-1], model.low_res
+        smaller = partial(shrink, small_px=small_px, config=config)
+        denoiser = consistent(denoiser, schedule, low_res.clean, smaller, settings.low_res_consistency)
     if settings.clamp:
         denoiser = thresholded(denoiser, schedule, settings.dynamic_threshold)
     return denoiser

@@ -67,6 +67,9 @@ class SamplerSettings(Settings):
     """Divide every predicted picture by this quantile of its |pixels| where that exceeds 1; unset = clamp."""
     noise_level: int = Field(0, ge=0)
     """Upsamplers trained with noise on their small picture: the level added to it. 0 = none."""
+    low_res_consistency: float = Field(0.0, ge=0, le=1)
+    """Upsamplers: how far every predicted picture is corrected so that, made small again, it is the small
+    picture. 0 = not at all, 1 = fully: letters stay what they were, and so does grain."""
 
     @model_validator(mode="after")
     def _no_setting_without_effect(self) -> Self:

@@ -100,7 +100,9 @@ def _load_stage(path: Path, weights: Weights, device: torch.device) -> Stage:
     checkpoint = find_checkpoint(path)
     network, config = load_network(checkpoint, weights)
     digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()
-    return Stage(StageModel(network.to(device), config.diffusion), str(path), digest)
+    return Stage(
+        StageModel(network.to(device), config.diffusion, low_res=config.data.low_res), str(path), digest
+    )
 
 
 def _check_fit(small: Stage, large: Stage) -> None:

@@ -60,6 +60,10 @@ class AxisFlags:
     upsampler_dynamic_threshold: Annotated[
         str | None, typer.Option(metavar="Q,Q…", help="As --dynamic-threshold, for the upsamplers.")
     ] = None
+    upsampler_consistency: Annotated[
+        str | None,
+        typer.Option(metavar="W,W…", help="How far upsamplers are held to their small picture, 0 to 1."),
+    ] = None
     sweep: Annotated[
         Path | None,
         typer.Option(

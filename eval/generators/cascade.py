@@ -128,6 +128,7 @@ def _upsampler_point(point: Mapping[str, Any], network: ModelConfig) -> dict[str
     given = {
         "noise_level": point["noise_level"],
         "dynamic_threshold": point["upsampler_dynamic_threshold"],
+        "low_res_consistency": point["upsampler_consistency"] or None,
     }
     return settings | {key: value for key, value in given.items() if value is not None}
 
@@ -193,6 +194,7 @@ def _upsampler_words(upsampler: SamplerSettings, many: AbstractSet[str]) -> list
         "s": f"{upsampler.guidance_txt:g}" if "upsampler_guidance" in many else None,
         "eta": f"{upsampler.eta:g}" if upsampler.eta else None,
         "threshold": None if upsampler.dynamic_threshold is None else f"{upsampler.dynamic_threshold:g}",
+        "consistency": f"{upsampler.low_res_consistency:g}" if upsampler.low_res_consistency else None,
     }
     return [f"upsampler-{key}={value}" for key, value in told.items() if value is not None]
 

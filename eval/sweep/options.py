@@ -76,6 +76,8 @@ class SweepOptions(Settings):
     """Ancestral noise of every upsampler, for ddim and prk."""
     upsampler_dynamic_threshold: tuple[float | None, ...] = (None,)
     """Quantiles of dynamic thresholding in every upsampler; unset = clamp."""
+    upsampler_consistency: tuple[float, ...] = (0.0,)
+    """How far every upsampler is held to its small picture, 0 to 1."""
 
     @field_validator("upsampler_sampler", "upsampler_guidance", mode="before")
     @classmethod

@@ -325,11 +325,12 @@ def test_settings_differ_by_the_fork_s_steps_and_by_what_upsamplers_do(
     path = tmp_path / "sweep.toml"
     path.write_text('sampler = ["ddim:3", "ddim@ddim4"]\nupsampler_eta = [0, 0.5]\n')
     flags = SweepFlags(sweep=path, upsampler_sampler=["ddim@2,1"], upsampler_dynamic_threshold="0.8")
+    flags = replace(flags, upsampler_consistency="0.5")
     suite = load_suite("smoke", 1)
     whole = Cascade((cascade.stages[0], upsampler))
     settings = cascade_settings(whole, suite, flags.job().sweep, {})
     assert [setting.label for setting in settings] == [
-        f"{base} s=1{noise} upsampler-threshold=0.8"
+        f"{base} s=1{noise} upsampler-threshold=0.8 upsampler-consistency=0.5"
         for base in ("ddim:3", "ddim@ddim4")
         for noise in ("", " upsampler-eta=0.5")
     ]
@@ -347,6 +348,7 @@ def test_settings_differ_by_the_fork_s_steps_and_by_what_upsamplers_do(
         ({"sampler": ["heun@20"]}, "the parent project has no sampler heun"),
         ({"sampler": ["heun:2"], "eta": [0.5]}, "eta does nothing for heun"),
         ({"upsampler_eta": [0.5]}, "upsampler_eta: nothing here has an upsampler"),
+        ({"upsampler_consistency": [1]}, "upsampler_consistency: nothing here has an upsampler"),
         ({"noise_level": [5]}, "noise_level: nothing here has an upsampler"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from datatools.errors import InputError
 from txtdiff.cascade import (
@@ -26,8 +28,13 @@ from txtdiff.cascade import (
     to_uint8,
 )
 from txtdiff.conditioning import StageModel, batch_denoiser
+from txtdiff.data.config import LowResConfig
+from txtdiff.data.low_res import shrink
 from txtdiff.diffusion.config import DiffusionConfig, NoiseConditioning
+from txtdiff.diffusion.consistency import consistent
+from txtdiff.diffusion.denoiser import Prediction
 from txtdiff.diffusion.noise import LOW_RES, START, STEPS, picture_noise
+from txtdiff.diffusion.schedule import make_schedule
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -200,6 +207,7 @@ def led(cascade: Cascade) -> tuple[Cascade, SampledPictures]:
         ),
         *("upsampler.sampler=ddpm", "upsampler.guidance_txt=300", "upsampler.clamp=false"),
         *("upsampler.dynamic_threshold=0.8", "upsampler1.noise_level=90"),
+        "upsampler.low_res_consistency=1",
     ],
 )
 def test_every_setting_of_a_stage_acts_from_the_command_line(
@@ -320,6 +328,41 @@ def test_noise_level_changes_the_small_picture_and_is_told(cascade: Cascade) -> 
         pictures_of(cascade, [noisy, plain], 8)
     with pytest.raises(InputError, match="noise_level 1000"):
         pictures_of(cascade, [plain, SamplerSettings(noise_level=1000)], 8)
+
+
+def test_an_upsampler_is_held_to_its_small_picture(cascade: Cascade) -> None:
+    """Also where the network is told a noised one."""
+    plain = SamplerSettings(sampler="ddim", n_steps=3)
+
+    def distance(amount: float, noise_level: int) -> float:
+        held = plain.model_copy(update={"low_res_consistency": amount, "noise_level": noise_level})
+        batch = next(sample_pictures(cascade, PROMPTS, [plain, held], 8))
+        shrunk = [Image.fromarray(one).resize((16, 16), Image.Resampling.BICUBIC) for one in batch.pictures]
+        small = [np.asarray(one) for one in shrunk]
+        return float(np.abs(np.stack(small).astype(float) - batch.base_pictures).mean())
+
+    for noise_level in (0, 200):
+        loose, half, held = (distance(amount, noise_level) for amount in (0.0, 0.5, 1.0))
+        assert held < half < loose
+    with pytest.raises(InputError, match="low_res_consistency has no effect on a base"):
+        pictures_of(cascade, [SamplerSettings(low_res_consistency=1), plain], 8)
+
+
+def test_a_grey_small_picture_holds_the_mean_of_the_colours() -> None:
+    schedule = make_schedule("cosine", 1000)
+    x0 = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    small = torch.linspace(-1, 1, 8).expand(2, 1, 8, 8)
+
+    def denoise(x: torch.Tensor, t: int) -> Prediction:
+        return Prediction(x0, x, 0.0)
+
+    smaller = partial(shrink, small_px=8, config=LowResConfig())
+    held = consistent(denoise, schedule, small, smaller, 1.0)(x0, 500)
+    before = (smaller(x0).mean(1, keepdim=True) - small).abs().mean()
+    assert (smaller(held.x0).mean(1, keepdim=True) - small).abs().mean() < 0.2 * before
+    colours = x0 - x0.mean(1, keepdim=True)
+    torch.testing.assert_close(held.x0 - held.x0.mean(1, keepdim=True), colours)
+    torch.testing.assert_close(schedule.signal(500) * held.x0 + schedule.noise(500) * held.eps, x0)
 
 
 def test_stages_that_do_not_fit_are_named(cascade: Cascade) -> None:
