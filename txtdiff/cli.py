@@ -88,10 +88,24 @@ def sample_command(ctx: typer.Context, flags: SampleFlags) -> None:
 
 
 @app.command("config")
-def config_command(config: ConfigFile = None, preset: PresetName = None, changes: Changes = None) -> None:
+def config_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    changes: Changes = None,
+    sampler: Annotated[
+        bool, typer.Option("--sampler", help="Those of `sample --set STAGE.NAME=VALUE` instead.")
+    ] = False,
+) -> None:
     """Print all settings with their meaning and value, as a TOML file that train takes."""
     from txtdiff.config_reference import annotated
 
+    if sampler:
+        if config or preset or changes:
+            raise InputError("--sampler prints the settings of sample", "Give it alone.")
+        from txtdiff.sampler_settings import SamplerSettings
+
+        typer.echo(annotated(SamplerSettings()), nl=False)
+        return
     settings = run_config(TrainFlags(preset=preset, images=None, changes=changes), config, [])
     typer.echo(annotated(settings), nl=False)
 

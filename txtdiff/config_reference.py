@@ -1,4 +1,4 @@
-"""The settings as an annotated TOML file: every one with what it does and its value."""
+"""Settings as an annotated TOML file: every one with what it does and its value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import tomli_w
 
-from txtdiff.config import RunConfig
 from txtdiff.config_files import plain_tree
 from txtdiff.settings import Settings
 
@@ -16,9 +15,9 @@ __all__ = ["annotated"]
 _WIDTH = 100
 
 
-def annotated(config: RunConfig) -> str:
-    """`config` as TOML with each setting's documentation above it; reads back as the same settings."""
-    return "\n".join(_group_lines(config, "")) + "\n"
+def annotated(settings: Settings) -> str:
+    """`settings` as TOML with each setting's documentation above it; reads back as the same settings."""
+    return "\n".join(_group_lines(settings, "")) + "\n"
 
 
 def _group_lines(group: Settings, path: str) -> Iterator[str]:

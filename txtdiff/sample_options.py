@@ -85,7 +85,9 @@ class SampleFlags:
     changes: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="STAGE.NAME=VALUE", help="One sampler setting of a stage: base or upsampler."
+            "--set",
+            metavar="STAGE.NAME=VALUE",
+            help="One sampler setting of base or upsampler; repeat it. See `txtdiff config --sampler`.",
         ),
     ] = None
 

@@ -19,6 +19,7 @@ from tiny import TINY, tiny_catalog
 from datatools.errors import InputError
 from txtdiff.cli import main
 from txtdiff.sample_options import unescape
+from txtdiff.sampler_settings import SamplerSettings
 from txtdiff.training.distributed import pick_device
 
 Run = Callable[..., int]
@@ -220,6 +221,18 @@ def test_config_prints_what_train_takes(run: Run, capsys: pytest.CaptureFixture[
     assert "# Learning rate." in printed
     assert run("config", "printed.toml") == 0
     assert capsys.readouterr().out == printed
+
+
+def test_config_prints_what_a_stage_of_sample_takes(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("config", "--sampler") == 0
+    printed = capsys.readouterr().out
+    assert SamplerSettings(**tomllib.loads(printed)) == SamplerSettings()
+    for name, field in SamplerSettings.model_fields.items():
+        assert f"\n{name} = " in f"\n{printed}" or f"\n# {name} = none" in printed
+        assert field.description
+        assert field.description.split()[0] in printed
+    assert run("config", "--sampler", "--preset", "mini-base") == 2
+    assert "Give it alone." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
