@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import duckdb
 
@@ -14,28 +14,28 @@ __all__ = ["hold_interruptions", "interruptible"]
 
 @contextmanager
 def hold_interruptions() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the block is through; then whoever handles them is called.
+    """Ctrl-C and SIGTERM wait until the block is through; then whoever handles them is called, once for each.
 
     For writing: DuckDB asks Python for its signals in the middle of a statement, and an exception that is
-    raised there comes out as one of many errors, and may leave a transaction aborted. Signals reach only the
-    main thread; in others this does nothing.
+    raised there comes out as one of many errors, and may leave a transaction aborted. What is held should be
+    short: a write that hangs ends by kill -9 alone. Signals reach only the main thread; in others this does
+    nothing, nor does it to a signal that is ignored or left to the system.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
-    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
-    for signum, handler in handlers.items():
-        if callable(handler):  # neither left to the system nor ignored
-            signal.signal(signum, lambda signum, _frame: came.append(signum))
-    try:
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            stack.callback(_deliver, came)  # called last, when the handlers are back
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(signum)
+                if callable(handler):
+                    stack.callback(signal.signal, signum, handler)
+                    signal.signal(signum, lambda signum, _frame: came.append(signum))
         yield
-    finally:
-        for signum, handler in handlers.items():
-            if callable(handler):
-                signal.signal(signum, handler)
-        if came:
-            signal.raise_signal(came[0])
+
+
+def _deliver(signals: Iterable[int]) -> None:
+    for signum in signals:
+        signal.raise_signal(signum)
 
 
 @contextmanager

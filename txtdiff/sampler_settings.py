@@ -69,7 +69,7 @@ class SamplerSettings(Settings):
     """Upsamplers trained with noise on their small picture: the level added to it. 0 = none."""
     low_res_consistency: float = Field(0.0, ge=0, le=1)
     """Upsamplers: how far every predicted picture is corrected so that, made small again, it is the small
-    picture. 0 = not at all, 1 = fully: letters stay what they were, and so does grain."""
+    picture. 0 = not at all, 1 = nearly: letters stay what they were, and so does grain."""
 
     @model_validator(mode="after")
     def _no_setting_without_effect(self) -> Self:

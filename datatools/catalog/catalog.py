@@ -58,7 +58,7 @@ class Catalog:
         rows = self._db.execute(sql, params).fetchall()
         return rows[0][0] if rows else None
 
-    @interruptible()
+    @hold_interruptions()
     def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] = ()) -> None:
         """Run a statement for its effect."""
         self._db.execute(sql, params)
@@ -66,36 +66,38 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All of the block is in the file, or nothing of it; Ctrl-C waits for its end."""
-        try:
-            with hold_interruptions():
-                self._db.begin()
-                yield
-                self._db.commit()
-        except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
-            # A full disk, a lost mount; commit() says TransactionException. One writer has no conflicts.
-            self._rollback()
-            raise InputError(
-                f"{self.path} cannot be written: {error}",
-                "What was committed before is kept: make room and run the same command again.",
-            ) from error
-        except BaseException:
-            self._rollback()
-            raise
+        with hold_interruptions():
+            try:
+                with interruptible():
+                    self._db.begin()
+                    yield
+                    self._db.commit()
+            except (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException) as error:
+                # A full disk, a lost mount; commit() says TransactionException. One writer has no conflicts.
+                self._rollback()
+                raise InputError(
+                    f"{self.path} cannot be written: {error}",
+                    "What was committed before is kept: make room and run the same command again.",
+                ) from error
+            except BaseException:
+                self._rollback()
+                raise
 
     def _rollback(self) -> None:
-        # No transaction: a signal came when commit() had done its work. Fatal: DuckDB has closed the file.
+        # No transaction: commit() had done its work. Fatal: DuckDB has closed the file.
         with suppress(duckdb.TransactionException, duckdb.FatalException):
             self._db.rollback()
 
     @contextmanager
     def given(self, name: str, rows: pa.Table) -> Iterator[None]:
         """`rows` can be queried as `name` inside the block."""
-        self._db.register(name, rows)
+        with hold_interruptions():
+            self._db.register(name, rows)
         try:
             yield
         finally:
             # In a transaction that failed nothing works but rolling back, which forgets `name` too.
-            with suppress(duckdb.TransactionException, duckdb.FatalException):
+            with suppress(duckdb.TransactionException, duckdb.FatalException), hold_interruptions():
                 self._db.unregister(name)
 
     def table(self, name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
@@ -105,13 +107,13 @@ class Catalog:
         schema = self.arrow(f"SELECT * FROM store.{name} LIMIT 0").schema
         return pa.Table.from_pylist(list(rows), schema=schema)
 
-    @interruptible()
+    @hold_interruptions()
     def append(self, name: str, rows: pa.Table) -> None:
         """Add `rows` to the stored table `name`."""
         with self.given("given_rows", rows):
             self._db.execute(f"INSERT INTO store.{name} BY NAME SELECT * FROM given_rows")
 
-    @interruptible()
+    @hold_interruptions()
     def delete(self, name: str, keys: pa.Table) -> None:
         """Delete from the stored table `name` what equals a row of `keys` in all of its columns."""
         match = " AND ".join(f"stored.{column} = given_keys.{column}" for column in keys.column_names)
@@ -123,7 +125,7 @@ class Catalog:
         found = self.value("SELECT value FROM store.info WHERE name = ?", [name])
         return None if found is None else str(found)
 
-    @interruptible()
+    @hold_interruptions()
     def set_info(self, name: str, value: str) -> None:
         """Remember a fact about the catalog."""
         self._db.execute("DELETE FROM store.info WHERE name = ?", [name])

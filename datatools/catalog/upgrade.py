@@ -21,6 +21,7 @@ from datatools.atomic import atomic_open, fsync_directory
 from datatools.catalog.schema import SCHEMA_VERSION, VIEWS
 from datatools.console import say
 from datatools.errors import InputError
+from datatools.interruption import interruptible
 
 __all__ = ["STEPS", "exclusive", "upgrade_catalog"]
 
@@ -121,6 +122,7 @@ def _remove(draft: Path) -> None:
         _log_of(draft).unlink(missing_ok=True)
 
 
+@interruptible()
 def _merge_log(path: Path) -> None:
     """A killed writer leaves a log beside the file; after the renaming it would belong to another file."""
     if not _log_of(path).exists():
@@ -131,6 +133,7 @@ def _merge_log(path: Path) -> None:
         raise OSError(f"{_log_of(path).name} cannot be merged into it")
 
 
+@interruptible()
 def _step(old: Path, draft: Path, version: int) -> None:
     """Write the catalog `old` of `version` as one of the next version."""
     _remove(draft)

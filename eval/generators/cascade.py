@@ -150,7 +150,9 @@ def _checked(point: Mapping[str, Any]) -> SamplerSettings:
     try:
         return SamplerSettings(**point)
     except ValidationError as error:
-        reasons = "; ".join(str(fault["msg"]) for fault in error.errors())
+        reasons = "; ".join(
+            " ".join([*map(str, fault["loc"]), str(fault["msg"])]) for fault in error.errors()
+        )
         steps = f"@{point['fork_spacing']}" if "fork_spacing" in point else f":{point['n_steps']}"
         raise InputError(f"{point['sampler']}{steps}: {reasons}") from error
 

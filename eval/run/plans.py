@@ -142,7 +142,7 @@ def _outline(checkpoint: Path, weights: Weights) -> Stage:
     except (ValueError, RuntimeError, ArithmeticError) as error:
         raise InputError(f"{checkpoint} describes no network that can be built: {error}") from error
     digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()
-    return Stage(StageModel(network, config.diffusion), str(checkpoint), digest)
+    return Stage(StageModel(network, config.diffusion, low_res=config.data.low_res), str(checkpoint), digest)
 
 
 def _check_weights(config: RunConfig, weights: Weights, checkpoint: Path) -> None:

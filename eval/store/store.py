@@ -151,6 +151,7 @@ class Store:
         return self.path.with_suffix(".pictures") / sha256[:2] / f"{sha256}.png"
 
 
+@interruptible()
 def open_store(path: Path, mode: Literal["write", "update", "read"] = "read") -> Store:
     """Open a store; `write` creates a missing one, `update` changes only one that is there.
 

@@ -150,3 +150,13 @@ def test_a_store_that_another_brings_up_to_date_meanwhile_is_opened(
     monkeypatch.setattr(store_module, "_upgrade", late)
     with open_store(path) as store:
         assert store.rows("SELECT device FROM samples") == []
+
+
+def test_ctrl_c_waits_for_the_end_of_a_transaction(tmp_path: Path) -> None:
+    with open_store(tmp_path / "eval.duckdb", "write") as store:
+        with pytest.raises(KeyboardInterrupt), store.transaction():
+            store.execute("INSERT INTO meta VALUES ('first', '1')")
+            signal.raise_signal(signal.SIGINT)
+            store.execute("INSERT INTO meta VALUES ('second', '2')")
+        found = store.rows("SELECT key FROM meta WHERE key IN ('first', 'second') ORDER BY key")
+        assert found == [("first",), ("second",)]

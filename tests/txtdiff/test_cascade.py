@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+import txtdiff.stages
 from datatools.errors import InputError
 from txtdiff.cascade import (
     Cascade,
@@ -27,12 +28,12 @@ from txtdiff.cascade import (
     sample_pictures,
     to_uint8,
 )
-from txtdiff.conditioning import StageModel, batch_denoiser
+from txtdiff.conditioning import LowRes, StageModel, batch_denoiser
 from txtdiff.data.config import LowResConfig
 from txtdiff.data.low_res import shrink
 from txtdiff.diffusion.config import DiffusionConfig, NoiseConditioning
 from txtdiff.diffusion.consistency import consistent
-from txtdiff.diffusion.denoiser import Prediction
+from txtdiff.diffusion.denoiser import Denoiser, Prediction
 from txtdiff.diffusion.noise import LOW_RES, START, STEPS, picture_noise
 from txtdiff.diffusion.schedule import make_schedule
 from txtdiff.model.config import (
@@ -45,6 +46,7 @@ from txtdiff.model.config import (
     UpsamplerConfig,
 )
 from txtdiff.model.unet import UNet, build_network
+from txtdiff.pretrained import bundled_stage
 from txtdiff.sample_files import Wishes, plan_stages
 from txtdiff.sampler_settings import SamplerName
 
@@ -348,18 +350,59 @@ def test_an_upsampler_is_held_to_its_small_picture(cascade: Cascade) -> None:
         pictures_of(cascade, [SamplerSettings(low_res_consistency=1), plain], 8)
 
 
+def test_what_holds_an_upsampler_is_the_picture_before_noise(
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[LowRes | None] = []
+
+    def listening(
+        model: StageModel, prompts: Sequence[Prompt], settings: SamplerSettings, low_res: LowRes | None
+    ) -> Denoiser:
+        told.append(low_res)
+        return batch_denoiser(model, prompts, settings, low_res)
+
+    monkeypatch.setattr("txtdiff.cascade.batch_denoiser", listening)
+    plain = SamplerSettings(sampler="ddim", n_steps=2)
+    noisy = SamplerSettings(sampler="ddim", n_steps=2, noise_level=200, low_res_consistency=1, clamp=False)
+    batch = next(sample_pictures(cascade, PROMPTS, [plain, noisy], 8))
+    assert told[0] is None
+    assert told[1] is not None
+    np.testing.assert_array_equal(to_uint8(told[1].clean), batch.base_pictures)
+    assert not torch.equal(told[1].clean, told[1].pictures)
+    x = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    model, elsewhere = cascade.stages[1].model, replace(told[1], clean=told[1].pictures)
+    one, other = (batch_denoiser(model, PROMPTS, noisy, low)(x, 500).x0 for low in (told[1], elsewhere))
+    differ = told[1].pictures - told[1].clean
+    enlarged = torch.nn.functional.interpolate(differ, (32, 32), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(other - one, enlarged, atol=1e-4, rtol=1e-4)
+
+
+def test_pictures_are_shrunk_as_the_upsampler_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = txtdiff.stages.load_network
+
+    def load_with_area(checkpoint: Path, weights: Any) -> Any:
+        network, config = load(checkpoint, weights)
+        data = config.data.model_copy(update={"low_res": LowResConfig(filter="area")})
+        return network, config.model_copy(update={"data": data})
+
+    monkeypatch.setattr(txtdiff.stages, "load_network", load_with_area)
+    paths = [bundled_stage("pretrained:mini"), bundled_stage("pretrained:mini/upsampler")]
+    assert load_cascade(paths).stages[1].model.low_res.filter == "area"
+
+
 def test_a_grey_small_picture_holds_the_mean_of_the_colours() -> None:
     schedule = make_schedule("cosine", 1000)
     x0 = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     small = torch.linspace(-1, 1, 8).expand(2, 1, 8, 8)
 
     def denoise(x: torch.Tensor, t: int) -> Prediction:
-        return Prediction(x0, x, 0.0)
+        return Prediction(x0, x, 0.25)
 
     smaller = partial(shrink, small_px=8, config=LowResConfig())
     held = consistent(denoise, schedule, small, smaller, 1.0)(x0, 500)
     before = (smaller(x0).mean(1, keepdim=True) - small).abs().mean()
     assert (smaller(held.x0).mean(1, keepdim=True) - small).abs().mean() < 0.2 * before
+    assert held.variance_mix == 0.25
     colours = x0 - x0.mean(1, keepdim=True)
     torch.testing.assert_close(held.x0 - held.x0.mean(1, keepdim=True), colours)
     torch.testing.assert_close(schedule.signal(500) * held.x0 + schedule.noise(500) * held.eps, x0)

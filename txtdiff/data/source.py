@@ -17,6 +17,7 @@ from datatools.catalog.limits import known_limits
 from datatools.catalog.packed import PACKED_CATALOG, PACKED_PICTURES
 from datatools.decode import Limits
 from datatools.errors import InputError
+from datatools.interruption import interruptible
 from txtdiff.data.classes import read_classes
 from txtdiff.data.config import DataConfig
 from txtdiff.data.crop import Box
@@ -212,9 +213,10 @@ def _query_packed(folder: Path, wanted: str) -> pa.Table:
 def _query_table(known: pa.Table, wanted: str) -> pa.Table:
     safe: dict[str, Any] = {"enable_external_access": "false", "lock_configuration": "true"}
     with duckdb.connect(config=safe) as db:
-        db.register("known", known)
         try:
-            return db.sql(wanted).to_arrow_table()
+            with interruptible():
+                db.register("known", known)
+                return db.sql(wanted).to_arrow_table()
         except duckdb.Error as error:
             raise InputError(f"data.where or data.class_name cannot be used: {error}") from error
 

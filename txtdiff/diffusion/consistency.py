@@ -25,17 +25,17 @@ def consistent(
     Args:
         denoiser: the one to wrap.
         schedule: its schedule.
-        small: (B, c, h, w) in -1…1, without added noise; one channel for the mean of all.
+        small: (B, c, h, w) in -1…1, without added noise; where either is grey, the mean of colours is held.
         shrink: (B, C, H, W) -> (B, C, h, w), as in training.
-        amount: of the difference that is made up: 0 = nothing, 1 = all.
+        amount: of the difference that is made up: 0 = nothing, 1 = nearly all.
     """
 
     def denoise(x: Tensor, t: int) -> Prediction:
         prediction = denoiser(x, t)
-        made = shrink(prediction.x0)
-        if small.shape[1] < made.shape[1]:
-            made = made.mean(1, keepdim=True)
-        missing = F.interpolate(small - made, x.shape[-2:], mode="bicubic", align_corners=False)
+        wanted, made = small, shrink(prediction.x0)
+        if wanted.shape[1] != made.shape[1]:
+            wanted, made = wanted.mean(1, keepdim=True), made.mean(1, keepdim=True)
+        missing = F.interpolate(wanted - made, x.shape[-2:], mode="bicubic", align_corners=False)
         x0 = prediction.x0 + amount * missing
         return Prediction(x0, eps_from_x0(x, x0, schedule, t), prediction.variance_mix)
 
