@@ -32,7 +32,7 @@ step_tolerant txtdiff-eval run --base demo/base --upsampler demo/upsampler --sui
   --reference demo/catalog.duckdb --clip-model tiny --store demo/eval.duckdb
 step txtdiff sample --txt OPEN --txt CODE --n 4 --capt 'white capital letters on a blue background' --out demo/mini
 step_tolerant txtdiff-eval run --base pretrained:mini --suite recipes/mini/words.jsonl --limit 32 \
-  --sampler ddim:10 --sampler ddim:20 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5 --clip-model tiny --store demo/eval.duckdb
+  --sampler ddim:10 --sampler ddim:20 --upsampler-sampler ddim:5 --upsampler-consistency 0.5 --guidance 4 --guidance-capt 1.5 --clip-model tiny --store demo/eval.duckdb
 step txtdiff-eval report --store demo/eval.duckdb --html demo/report.html
 
 cat <<TXT

@@ -20,9 +20,11 @@ run() {
 # The samplers are tried on the base, whose letters they are; the upsampler then enlarges the recommended one's.
 base() { run --base pretrained:mini/base "$@"; }
 
-base --sampler ddim:10 --guidance 4 --guidance-capt 1.5
+base --sampler ddim:10 --guidance 4 --guidance-capt 1.5 --ocr rapidocr --ocr easyocr
 run --base pretrained:mini --sampler ddim:10 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5 \
-  --ocr rapidocr --ocr easyocr
+  --upsampler-consistency 0.5 --ocr rapidocr --ocr easyocr
+run --base pretrained:mini --sampler ddim:10 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5 \
+  --upsampler-consistency 0,1
 run --base pretrained:mini --sampler ddim:20 --upsampler-sampler ddim:5 --guidance 4 --guidance-capt 1.5
 run --base pretrained:mini --sampler ddim:10 --upsampler-sampler ddim:5 --guidance 2 --guidance-capt 1.5
 base --sampler ddim:5 --sampler ddim:20 --sampler ddim:50 --sampler dpmpp_2m:10 --sampler dpmpp_2m:20 \
