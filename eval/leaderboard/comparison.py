@@ -21,6 +21,7 @@ from eval.statistics import (
 )
 from eval.store import Store
 from eval.store.counts import load_counts
+from eval.store.labels import distinct_labels
 
 __all__ = ["Comparison", "Flip", "compare_settings", "comparison_lines"]
 
@@ -109,15 +110,18 @@ def comparison_lines(comparison: Comparison, n_flips: int) -> Iterator[str]:
 
 
 def _find(store: Store, name: str) -> tuple[str, str]:
-    settings = store.rows("SELECT setting_id, label FROM settings ORDER BY position")
+    labels = distinct_labels(store)
+    settings = [
+        (setting_id, labels[setting_id], label)
+        for setting_id, label in store.rows("SELECT setting_id, label FROM settings ORDER BY position")
+    ]
     found = [row for row in settings if name in row]
     if len(found) == 1:
         return found[0][0], found[0][1]
     if found:
-        ids = ", ".join(setting_id for setting_id, _ in found)
+        ids = ", ".join(setting_id for setting_id, *_ in found)
         raise InputError(f"{len(found)} settings are called '{name}'", f"Give one of their ids: {ids}")
-    labels = [label for _, label in settings]
-    near = suggest(name, labels) or "Settings: " + ", ".join(labels)
+    near = suggest(name, list(labels.values())) or "Settings: " + ", ".join(labels.values())
     raise InputError(f"no setting '{name}' in {store.path}", near)
 
 

@@ -23,6 +23,7 @@ from eval.reading.agreement import load_agreements
 from eval.reading.protocol import KnownProtocol, load_protocols
 from eval.store import Store
 from eval.store.counts import count_pictures, load_counts
+from eval.store.labels import distinct_labels
 from eval.store.real_rows import REAL
 
 __all__ = ["load_board"]
@@ -34,11 +35,15 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     Args:
         max_pictures: how many pictures to load at most, for the wall of samples.
     """
-    settings = store.rows(
-        """SELECT setting_id, label, spec, suite_id FROM settings
-           WHERE spec->>'$.generator' NOT IN ('typeset', ?) ORDER BY position""",
-        [REAL],
-    )
+    labels = distinct_labels(store)
+    settings = [
+        (setting_id, labels[setting_id], spec, suite_id)
+        for setting_id, spec, suite_id in store.rows(
+            """SELECT setting_id, spec, suite_id FROM settings
+               WHERE spec->>'$.generator' NOT IN ('typeset', ?) ORDER BY position""",
+            [REAL],
+        )
+    ]
     protocols = load_protocols(store)
     ids = [setting_id for setting_id, *_ in settings]
     counts = {protocol_id: load_counts(store, ids, protocol_id) for protocol_id in protocols}

@@ -13,6 +13,7 @@ from eval.metrics.registry import FIDELITY_INFOS, PICTURE_METRICS, SEEN_METRICS
 from eval.metrics.score import Score
 from eval.metrics.seen_words import vocabulary_ids
 from eval.store import Store
+from eval.store.labels import distinct_labels
 from eval.store.real_rows import REAL
 
 __all__ = ["load_floors", "lock_columns", "measure_specs", "picture_protocols"]
@@ -63,12 +64,12 @@ def load_floors(store: Store, rows: Sequence[BoardRow]) -> list[BoardRow]:
         for info in FIDELITY_INFOS
     }
     settings = store.rows(
-        """SELECT setting_id, label, spec, suite_id FROM settings WHERE spec->>'$.generator' = ?
+        """SELECT setting_id, spec, suite_id FROM settings WHERE spec->>'$.generator' = ?
            ORDER BY CAST(spec->>'$.n' AS INTEGER), setting_id""",
         [REAL],
     )
-    floors = []
-    for setting_id, label, packed, suite_id in settings:
+    floors, labels = [], distinct_labels(store)
+    for setting_id, packed, suite_id in settings:
         spec = json.loads(packed)
         scores = _scores(store, setting_id)
         known = {(protocols.get((setting_id, metric)), spec["n"]) for metric in scores}
@@ -76,7 +77,7 @@ def load_floors(store: Store, rows: Sequence[BoardRow]) -> list[BoardRow]:
         if known & wanted or (missing and any(n == spec["n"] for _, n in wanted)):
             about: dict[str, Any] = {"suite_id": suite_id, "size_px": spec["size_px"]}
             protocol_id = protocols.get((setting_id, "fid_clean"), "")
-            row = BoardRow(setting_id, label, spec, scores, None, "", protocol_id, **about)
+            row = BoardRow(setting_id, labels[setting_id], spec, scores, None, "", protocol_id, **about)
             floors.append(replace(row, n_pictures=(spec["n"], spec["n"])))
     return floors
 

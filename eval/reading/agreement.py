@@ -13,6 +13,7 @@ from eval.reading.protocol import Protocol
 from eval.statistics import Floats, bootstrap_weights, cluster_sums, draws_interval, mean_interval
 from eval.store import Store
 from eval.store.counts import load_counts
+from eval.store.labels import distinct_labels
 from eval.text_metrics.normalisers import Normaliser, flat, graphemes
 
 __all__ = [
@@ -119,7 +120,7 @@ class ReaderPair:
 def load_agreements(store: Store, setting_ids: Sequence[str] | None = None) -> list[ReaderPair]:
     """What the store keeps of these settings (None: of all), in the order of the sweep."""
     rows = store.rows(
-        """SELECT s.label, ra.name, rb.name, g.n, equal, equal_low, equal_high, similarity,
+        """SELECT setting_id, ra.name, rb.name, g.n, equal, equal_low, equal_high, similarity,
                   kappa, kappa_low, kappa_high
            FROM agreements g JOIN settings s USING (setting_id)
            JOIN protocols pa ON pa.protocol_id = protocol_a JOIN readers ra ON ra.reader_id = pa.reader_id
@@ -127,7 +128,8 @@ def load_agreements(store: Store, setting_ids: Sequence[str] | None = None) -> l
            WHERE $1 IS NULL OR setting_id IN (SELECT unnest($1)) ORDER BY s.position, 2, 3""",
         [None if setting_ids is None else list(setting_ids)],
     )
-    return [ReaderPair(label, a, b, Agreement(*numbers)) for label, a, b, *numbers in rows]
+    labels = distinct_labels(store)
+    return [ReaderPair(labels[setting], a, b, Agreement(*numbers)) for setting, a, b, *numbers in rows]
 
 
 def agreement_lines(pairs: Sequence[ReaderPair]) -> Iterator[str]:

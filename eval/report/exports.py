@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from datatools.console import plain
 from eval.identity import canonical_json
 from eval.leaderboard.board import Board, BoardRow
 from eval.metrics.score import MetricInfo
-from eval.report.terminal import format_score
+from eval.report.terminal import marked_cells
 
 __all__ = ["FORMATS", "Format", "export_board"]
 
@@ -27,6 +28,15 @@ JSON_SCHEMA_VERSION = 1
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {character: f"\\{character}" for character in "&%$#_{}"}
+)
+_LATEX_SIGNS = (
+    ("↑", r"$\uparrow$"),
+    ("↓", r"$\downarrow$"),
+    ("–", "--"),
+    ("†", r"$\dagger$"),
+    ("‡", r"$\ddagger$"),
+    ("§", r"\S"),
+    ("¶", r"\P"),
 )
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>|"})
 
@@ -64,20 +74,46 @@ def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo])
 
 
 def _markdown(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
-    lines = [_heads(metrics), ["---:", "---", "---", "---:", *["---:"] * len(metrics)]]
-    lines += [[plain(cell).translate(_MARKDOWN) for cell in _cells(row, metrics)] for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines).encode()
+    lines, notes = _printed(rows, metrics)
+    lines.insert(1, ["---:", "---", "---", "---", "---:", *["---:"] * len(metrics)])
+    printed = [
+        lines[0],
+        lines[1],
+        *([_one_line(cell).translate(_MARKDOWN) for cell in line] for line in lines[2:]),
+    ]
+    explained = [_one_line(f"{mark} {reason}").translate(_MARKDOWN) for reason, mark in notes.items()]
+    below = "".join(f"\n{note}\n" for note in explained)
+    return ("".join(f"| {' | '.join(line)} |\n" for line in printed) + below).encode()
 
 
 def _latex(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
-    """A tabular for booktabs; the reader's paper brings its own caption."""
-    lines = [_heads(metrics), *(_cells(row, metrics) for row in rows)]
-    printed = [" & ".join(plain(cell).translate(_LATEX) for cell in line) + r" \\" for line in lines]
+    """A tabular for booktabs, what its marks mean in comments; the reader's paper brings its own caption."""
+    lines, notes = _printed(rows, metrics)
+    printed = [" & ".join(_one_line(cell).translate(_LATEX) for cell in line) + r" \\" for line in lines]
     printed = [
-        line.replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$").replace("–", "--") for line in printed
+        functools.reduce(lambda text, sign: text.replace(*sign), _LATEX_SIGNS, line) for line in printed
     ]
-    top = [rf"\begin{{tabular}}{{rllr{'r' * len(metrics)}}}", r"\toprule", printed[0], r"\midrule"]
-    return "\n".join([*top, *printed[1:], r"\bottomrule", r"\end{tabular}", ""]).encode()
+    top = [rf"\begin{{tabular}}{{rlllr{'r' * len(metrics)}}}", r"\toprule", printed[0], r"\midrule"]
+    below = ["% " + _one_line(f"{mark} {reason}") for reason, mark in notes.items()]
+    return "\n".join([*top, *printed[1:], r"\bottomrule", r"\end{tabular}", *below, ""]).encode()
+
+
+def _one_line(text: str) -> str:
+    """Without control characters and line ends, which would end a row or a comment."""
+    return " ".join(plain(text).split())
+
+
+def _printed(
+    rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]
+) -> tuple[list[list[str]], dict[str, str]]:
+    """Head and rows as the terminal prints them, with who read, and the mark of each reason."""
+    notes: dict[str, str] = {}
+    arrows = [f"{metric.label} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics]
+    lines = [["rank", "tie", "setting", "read by", "n", *arrows]]
+    for row in rows:
+        cells = marked_cells(row, metrics, notes)
+        lines.append([*cells[:3], row.reader, *cells[3:]])
+    return lines, notes
 
 
 def _parquet(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
@@ -135,13 +171,3 @@ def _record(row: BoardRow, metrics: Sequence[MetricInfo]) -> dict[str, Any]:
             record[metric.id + suffix] = None if score is None else getattr(score, name)
         record[f"{metric.id}_reason"] = "not computed" if score is None else score.reason
     return record
-
-
-def _heads(metrics: Sequence[MetricInfo]) -> list[str]:
-    arrows = [f"{metric.label} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics]
-    return ["rank", "tie", "setting", "n", *arrows]
-
-
-def _cells(row: BoardRow, metrics: Sequence[MetricInfo]) -> list[str]:
-    numbers = [format_score(row.scores.get(metric.id), metric) for metric in metrics]
-    return ["" if row.rank is None else str(row.rank), row.tie, row.label, str(row.n_pictures[1]), *numbers]

@@ -73,11 +73,14 @@ def select_rows(board: Board, conditions: Sequence[Condition], sort: str | None)
     Sorting by a metric that is shown but not ranked keeps those rows behind the ranked ones.
 
     Raises:
-        InputError: no row has a property of that name.
+        InputError: no row has a property of that name, or none fits.
     """
     for condition in conditions:
         _check_name(board, condition.name)
     rows = [row for row in board.rows if all(condition.holds(row) for condition in conditions)]
+    if not rows:
+        asked = " and ".join(f"{one.name} {one.operator} {one.value}" for one in conditions)
+        raise InputError(f"no row has {asked}", f"There are {len(board.rows)} rows without --filter.")
     if sort is None:
         return rows
     [metric] = choose_metrics(board, [sort])

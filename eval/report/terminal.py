@@ -15,7 +15,7 @@ from eval.metrics.registry import SHARE
 from eval.metrics.score import MetricInfo, Score
 from eval.reading.agreement import agreement_lines
 
-__all__ = ["format_score", "print_board"]
+__all__ = ["format_score", "marked_cells", "print_board"]
 
 
 def print_board(
@@ -37,7 +37,8 @@ def print_board(
     for row, starts_group in zip(rows, _group_starts(rows), strict=True):
         if starts_group:
             table.add_section()
-        cells = _cells(row, metrics, notes)
+        cells = [escape(plain(cell)) for cell in marked_cells(row, metrics, notes)]
+        cells.append("" if row.seconds_per_picture is None else f"{row.seconds_per_picture:.3g}")
         table.add_row(*cells[:3], *([escape(row.reader)] if show_reader else []), *cells[3:])
     if board.floors:
         table.add_section()
@@ -66,17 +67,21 @@ def format_score(score: Score | None, metric: MetricInfo) -> str:
     return f"{value} [{score.low * scale:.{digits}f} {score.high * scale:.{digits}f}]"
 
 
-def _cells(row: BoardRow, metrics: Sequence[MetricInfo], notes: dict[str, str]) -> list[str]:
+def marked_cells(row: BoardRow, metrics: Sequence[MetricInfo], notes: dict[str, str]) -> list[str]:
+    """Rank, tie, label, pictures done of those expected, and scores; a mark where there is a reason.
+
+    Args:
+        notes: the mark of each reason so far; new ones are added.
+    """
     done, expected = row.n_pictures
-    cells = ["" if row.rank is None else str(row.rank), row.tie, escape(plain(row.label))]
+    cells = ["" if row.rank is None else str(row.rank), row.tie, row.label]
     cells.append(str(expected) if done == expected else f"{done}/{expected}")
     for metric in metrics:
         score = row.scores.get(metric.id)
         mark = ""
         if score is not None and score.reason is not None:
             mark = notes.setdefault(score.reason, _mark(len(notes)))
-        cells.append(escape(format_score(score, metric)) + (f" {mark}" if mark else ""))
-    cells.append("" if row.seconds_per_picture is None else f"{row.seconds_per_picture:.3g}")
+        cells.append(format_score(score, metric) + (f" {mark}" if mark else ""))
     return cells
 
 

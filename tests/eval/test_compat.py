@@ -71,7 +71,7 @@ def test_compat_scores_are_printed_per_setting(tmp_path: Path) -> None:
     with open_store(store_path(tmp_path), "write") as store:
         fill(store, {"right": right})
         head, _, line = compat_lines(store)
-        assert next(compat_lines(store, "csv")).startswith("setting,protocol,n,mario_acc")
+        assert next(compat_lines(store, "csv")).startswith("setting,reader,protocol,n,mario_acc")
         [whole] = query_lines(store, "SELECT repeat('x', 100) AS x", "jsonl")
         assert whole == '{"x": "' + "x" * 100 + '"}'
     assert "mario_acc" in head

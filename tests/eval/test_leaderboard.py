@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from datatools.errors import InputError
 from eval.cli import report_main
 from eval.leaderboard import load_board
 from eval.leaderboard.board import Board
+from eval.leaderboard.comparison import compare_settings
+from eval.metrics.registry import all_metrics
 from eval.metrics.score import Score
 from eval.reading.protocol import Protocol
 from eval.report.exports import export_board
@@ -26,6 +29,8 @@ from eval.report.terminal import format_score, print_board
 from eval.report.writing import write_report
 from eval.scoring.steps import score_again
 from eval.store import open_store
+from eval.store.labels import distinct_labels
+from eval.store.lines import compat_lines
 
 HOSTILE = "[red]x[/] <script>alert(1)</script> | & _ % \x1b[31m =1+1"
 
@@ -173,10 +178,50 @@ def test_printed_forms_keep_hostile_labels_harmless(board: Board) -> None:
     markdown = export_board(board, board.rows, metrics, "md").decode()
     assert "<script>" not in markdown.replace("\\<", "")
     assert len(markdown.splitlines()) == 2 + 3
-    assert {line.replace("\\|", "").count("|") for line in markdown.splitlines()} == {6}
+    assert {line.replace("\\|", "").count("|") for line in markdown.splitlines()} == {7}
     latex = export_board(board, board.rows, metrics, "latex").decode()
     assert r"\& \_ \%" in latex
     assert latex.count(r"\\") == 4
+
+
+def test_printed_forms_say_who_read_how_many_were_made_and_what_a_mark_means(board: Board) -> None:
+    biased = Score(81.25, n=3, n_expected=4, reason="biased: n = 3\n\\end of 4", ranked=False)
+    row = replace(board.rows[0], n_pictures=(3, 4), scores=board.rows[0].scores | {"fid_clean": biased})
+    metrics = choose_metrics(replace(board, metrics=all_metrics()), ["em_ci", "fid_clean"])
+    markdown = export_board(board, [row, board.rows[1]], metrics, "md").decode()
+    head, _, first, second, _, note = markdown.splitlines()
+    assert head.split(" | ")[3:5] == ["read by", "n"]
+    assert first.split(" | ")[3:5] == [row.reader, "3/4"]
+    assert first.endswith(r"81.25 \* |")
+    assert second.split(" | ")[4] != "3/4"
+    assert note == r"\* biased: n = 3 \\end of 4"
+    latex = export_board(board, [row], metrics, "latex").decode()
+    assert "81.25 *" in latex
+    assert latex.splitlines()[-1] == r"% * biased: n = 3 \end of 4"
+
+
+def test_settings_that_share_a_label_are_told_apart_everywhere(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"right": right, "wrong": wrong})
+        store.execute("UPDATE settings SET label = 'ddim:10 s=4'")
+        ids = [setting.id for setting in plan.settings]
+        labels = distinct_labels(store)
+        assert [labels[key] for key in ids] == [f"ddim:10 s=4, {key[:6]}" for key in ids]
+        assert {row.label for row in load_board(store).rows} == set(labels.values())
+        _, _, *lines = compat_lines(store)
+        assert [line.split()[2] for line in lines] == [key[:6] for key in ids]
+        [found] = compare_settings(store, labels[ids[0]], store, labels[ids[1]])
+        assert (found.em_a, found.em_b) == (1, 0)
+        with pytest.raises(InputError, match="2 settings are called"):
+            compare_settings(store, "ddim:10 s=4", store, ids[0])
+        store.execute("UPDATE samples SET width_px = 64, height_px = 64 WHERE setting_id = ?", [ids[0]])
+        assert distinct_labels(store) == {ids[0]: "ddim:10 s=4, 64 px", ids[1]: "ddim:10 s=4, 32 px"}
+
+
+def test_a_filter_that_nothing_fits_is_an_error_and_no_gate_passes(path: Path) -> None:
+    options = ReportOptions(conditions=("name = nope",), gates=("em_ci < 0.5",))
+    with pytest.raises(InputError, match="no row has name = nope"):
+        write_report(path, options)
 
 
 def test_score_prints_value_and_interval(board: Board) -> None:
