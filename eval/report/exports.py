@@ -74,16 +74,12 @@ def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo])
 
 
 def _markdown(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
-    lines, notes = _printed(rows, metrics)
-    lines.insert(1, ["---:", "---", "---", "---", "---:", *["---:"] * len(metrics)])
-    printed = [
-        lines[0],
-        lines[1],
-        *([_one_line(cell).translate(_MARKDOWN) for cell in line] for line in lines[2:]),
-    ]
+    (head, *lines), notes = _printed(rows, metrics)
+    rule = ["---:", "---", "---", "---", "---:", *["---:"] * len(metrics)]
+    cells = [[_one_line(cell).translate(_MARKDOWN) for cell in line] for line in lines]
     explained = [_one_line(f"{mark} {reason}").translate(_MARKDOWN) for reason, mark in notes.items()]
-    below = "".join(f"\n{note}\n" for note in explained)
-    return ("".join(f"| {' | '.join(line)} |\n" for line in printed) + below).encode()
+    printed = [f"| {' | '.join(line)} |\n" for line in (head, rule, *cells)]
+    return "".join([*printed, *(f"\n{note}\n" for note in explained)]).encode()
 
 
 def _latex(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:
