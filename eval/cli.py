@@ -95,6 +95,15 @@ def calibrate(
     size: Annotated[
         int | None, typer.Option(min=16, metavar="PX", help="Default: the pictures' own.")
     ] = None,
+    upsampler: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Send typeset text through this upsampler too, as rows of the store were enlarged: what it "
+            "loses by itself. Repeat it for a longer cascade, smallest first.",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where upsamplers work: auto, cpu, cuda, cuda:1.")] = "auto",
     audit_sheet: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Only write a blind sheet of 100 pictures for a person to read."),
@@ -121,7 +130,7 @@ def calibrate(
         from eval.calibration.job import calibrate as calibrate_reader
 
         engines = [open_engine(name) for name in flags.readers()]
-        for line in calibrate_reader(opened, engines, options, size):
+        for line in calibrate_reader(opened, engines, options, size, upsampler or (), device):
             typer.echo(line)
     _tell_where(store)
 
@@ -170,6 +179,21 @@ def report(*, store: StoreFile, flags: ReportFlags) -> None:
 
     if write_report(store, options):
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def suites(
+    name: Annotated[
+        str | None, typer.Argument(help="A suite, or a benchmark's prompts file: its kinds of text.")
+    ] = None,
+    *,
+    form: Form = "table",
+) -> None:
+    """List the suites that come along, or the kinds of text that one asks for."""
+    from eval.suites.listing import kinds_lines, suites_lines
+
+    for line in suites_lines(form) if name is None else kinds_lines(name, form):
+        typer.echo(line)
 
 
 @app.command()

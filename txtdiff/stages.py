@@ -18,7 +18,7 @@ from txtdiff.training.checkpoint import MANIFEST, find_checkpoint
 from txtdiff.training.weights import load_network
 from txtdiff.which_weights import Weights
 
-__all__ = ["Cascade", "Stage", "load_cascade"]
+__all__ = ["Cascade", "Stage", "load_cascade", "load_stage"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +89,15 @@ def load_cascade(
         weaker: checkpoint of the network that autoguidance leads the base away from.
         device: where to sample.
     """
-    stages = [_load_stage(path, weights, torch.device(device)) for path in paths]
+    stages = [load_stage(path, weights, device) for path in paths]
     if weaker is not None and stages:
         network = load_network(weaker, weights)[0].to(device)
         stages[0] = replace(stages[0], model=replace(stages[0].model, weaker=network))
     return Cascade(tuple(stages))
 
 
-def _load_stage(path: Path, weights: Weights, device: torch.device) -> Stage:
+def load_stage(path: Path, weights: Weights = "averaged", device: torch.device | str = "cpu") -> Stage:
+    """One stage alone, as an upsampler for given pictures; arguments as of `load_cascade`."""
     checkpoint = find_checkpoint(path)
     network, config = load_network(checkpoint, weights)
     digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine
 from eval.calibration.table import ceiling_lines
 from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting
+from eval.generators import Generator
 from eval.machine.provenance import gather_provenance
 from eval.run import Plan, make_pictures, start_run, write_plan
 from eval.scoring.options import ScoreOptions
@@ -19,31 +21,44 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    store: Store, engines: Sequence[OcrEngine], options: ScoreOptions, size_px: int | None = None
+    store: Store,
+    engines: Sequence[OcrEngine],
+    options: ScoreOptions,
+    size_px: int | None = None,
+    upsamplers: Sequence[Path] = (),
+    device: str = "auto",
 ) -> list[str]:
     """Typeset, read and count every text of the store's suites; returns what was found, as lines of a table.
 
     Args:
         size_px: edge of the pictures; None takes each edge that the store's pictures have.
+        upsamplers: checkpoints of a cascade's upsamplers, smallest first, through which typeset text is sent
+            as well, as the store's rows were: what they lose of text that no base model spoilt.
+        device: where these work.
 
     Raises:
-        InputError: the store holds no pictures to calibrate for.
+        InputError: the store holds no pictures to calibrate for, or none that these upsamplers enlarged.
     """
-    plans = [
-        Plan(suite, typeset_cells(suite), [typeset_setting(suite, edge_px, role)])
-        for suite, edges_px in _suites(store)
+    suites = _suites(store)
+    work: list[tuple[Plan, Generator]] = [
+        (Plan(suite, typeset_cells(suite), [typeset_setting(suite, edge_px, role)]), Typesetter())
+        for suite, edges_px in suites
         for edge_px in ([size_px] if size_px is not None else edges_px)
         for role in ("ceiling", "trap")
     ]
-    if not plans:
+    if not work:
         raise InputError(
             f"{store.path} holds no pictures to calibrate for", "txtdiff-eval run or score first."
         )
-    for plan in plans:
+    if upsamplers:
+        from eval.calibration.upsampled import plan_upsampled  # torch, for those who ask for it
+
+        work += plan_upsampled(store, [suite for suite, _ in suites], upsamplers, device)
+    for plan, generator in work:
         start_run(store, plan, gather_provenance())
         write_plan(store, plan)
-        make_pictures(store, plan, Typesetter())
-    setting_ids = [setting.id for plan in plans for setting in plan.settings]
+        make_pictures(store, plan, generator)
+    setting_ids = [setting.id for plan, _ in work for setting in plan.settings]
     protocols = [score_text(store, setting_ids, engine, options) for engine in engines]
     return list(ceiling_lines(store, setting_ids, protocols))
 

@@ -36,8 +36,8 @@ def ceiling_lines(store: Store, setting_ids: Sequence[str], protocols: Sequence[
         counts = load_counts(store, setting_ids, protocol.id)
         [(reader,)] = store.rows("SELECT name FROM readers WHERE reader_id = ?", [protocol.reader_id])
         frame = counts[counts["n_target"] > 0].merge(renders, on=["setting_id", "prompt_id", "seed"])
-        for size_px, of_size in frame.groupby("size_px", sort=True):
-            records += [{"reader": reader, "size": f"{size_px} px"} | row for row in _rows(of_size)]
+        for (_, size), of_size in frame.groupby(["edge_px", "size"], sort=True):
+            records += [{"reader": reader, "size": size} | row for row in _rows(of_size)]
     yield from table_lines(pa.Table.from_pylist(records))
 
 
@@ -52,10 +52,10 @@ def charset(text: str) -> str:
 
 
 def _renders(store: Store, setting_ids: Sequence[str]) -> pd.DataFrame:
-    """Role, edge and height of letters of each typeset picture."""
+    """Role, edge, how it came to that edge, and height of letters of each typeset picture."""
     frame = store.frame(
-        """SELECT setting_id, prompt_id, seed, regions, spec->>'$.role' AS role,
-                  (spec->>'$.size_px')::INT AS size_px
+        """SELECT setting_id, prompt_id, seed, regions, spec->>'$.role' AS role, width_px AS edge_px,
+                  if((spec->>'$.upsamplers') IS NULL, width_px || ' px', label) AS size
            FROM samples JOIN settings USING (setting_id)
            WHERE status = 'done' AND setting_id IN (SELECT unnest(?))""",
         [list(setting_ids)],

@@ -29,7 +29,11 @@ class ReportFlags:
     )
     only: Annotated[
         list[str] | None,
-        typer.Option("--filter", metavar="CONDITION", help="Rows to show: 'sampler = ddim'; repeat it."),
+        typer.Option(
+            "--filter",
+            metavar="CONDITION",
+            help="Rows to show: 'sampler = ddim'; repeat it. They keep their ranks.",
+        ),
     ] = None
     metric: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Column to show; repeat it. all shows every one.")

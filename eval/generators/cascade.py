@@ -18,7 +18,7 @@ from txtdiff.cascade import Cascade, Prompt, SamplerSettings, parse_sampler, sam
 from txtdiff.diffusion.steps import parse_spacing
 from txtdiff.model.config import ModelConfig
 
-__all__ = ["CascadeGenerator", "cascade_settings"]
+__all__ = ["CascadeGenerator", "cascade_settings", "stage_settings"]
 
 _ALWAYS_SHOWN = ("sampler", "n_steps", "guidance_txt", "guidance_capt")
 _OPTIONAL = ("dynamic_threshold", "guidance_rescale", "guidance_interval", "autoguidance", "clamp")
@@ -35,7 +35,7 @@ class CascadeGenerator:
 
     def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
         """Pictures of one setting, in the order of the cells."""
-        stages = [_stage_settings(spec) for spec in (setting.spec, *setting.spec["upsamplers"])]
+        stages = [stage_settings(spec) for spec in (setting.spec, *setting.spec["upsamplers"])]
         prompts = [Prompt(txt=cell.prompt.txt, capt=cell.prompt.capt, seed=cell.seed) for cell in cells]
         self._warm_up(prompts[:1], stages)
         waiting = iter(cells)
@@ -165,7 +165,8 @@ def _dump(settings: SamplerSettings, n_train_steps: int) -> dict[str, Any]:
     return shown | settings.model_dump(mode="json", exclude_defaults=True)
 
 
-def _stage_settings(spec: Mapping[str, Any]) -> SamplerSettings:
+def stage_settings(spec: Mapping[str, Any]) -> SamplerSettings:
+    """The sampler settings that a stage's part of a spec holds."""
     known = {key: value for key, value in spec.items() if key in SamplerSettings.model_fields}
     if "fork_spacing" in known:
         del known["n_steps"]

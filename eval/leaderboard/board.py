@@ -9,6 +9,7 @@ from eval.metrics.score import MetricInfo, Score
 
 if TYPE_CHECKING:
     from datatools.ocr import TextLine
+    from eval.leaderboard.error_kinds import ErrorKinds
     from eval.reading.agreement import ReaderPair
 
 __all__ = ["Board", "BoardRow", "BoardSample", "LengthBin"]
@@ -89,6 +90,8 @@ class Board:
     """By setting_id, over all pictures with text; "ceiling" is what the reader reads of typeset text."""
     confusions: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
     """By setting_id (and "ceiling"): (asked, read, times), most frequent first; "" is nothing."""
+    error_kinds: dict[str, ErrorKinds] = field(default_factory=dict)
+    """By setting_id (and "ceiling"), over the same pictures as the confusions."""
     floors: list[BoardRow] = field(default_factory=list)
     """Real pictures against other real ones, at each n that rows have: fidelity alone, never ranked."""
     pair_p: dict[tuple[str, str], float] = field(default_factory=dict)

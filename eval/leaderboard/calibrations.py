@@ -23,11 +23,12 @@ _UNCALIBRATED = Score(None, reason="not calibrated: txtdiff-eval calibrate --sto
 
 
 def load_calibrations(store: Store, protocol_ids: Sequence[str]) -> Calibrations:
-    """Every calibration that has both its halves."""
+    """Every calibration of a reader that has both its halves; not what upsamplers did to typeset text."""
     settings = [
         (setting_id, json.loads(spec))
         for setting_id, spec in store.rows(
-            "SELECT setting_id, spec FROM settings WHERE spec->>'$.generator' = 'typeset' ORDER BY position"
+            """SELECT setting_id, spec FROM settings WHERE spec->>'$.generator' = 'typeset'
+               AND (spec->>'$.upsamplers') IS NULL ORDER BY position"""
         )
     ]
     found = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 from datatools.console import messages, plain
 from eval.leaderboard.board import Board, BoardRow
 from eval.leaderboard.calibrations import calibrated_row, ceiling_counts, load_calibrations
+from eval.leaderboard.error_kinds import error_kinds
 from eval.leaderboard.panels import confusions, em_by_length
 from eval.leaderboard.picture_columns import load_floors, lock_columns, measure_specs, picture_protocols
 from eval.leaderboard.ranked_rows import rank_rows
@@ -29,10 +30,16 @@ from eval.store.real_rows import REAL
 __all__ = ["load_board"]
 
 
-def load_board(store: Store, max_pictures: int = 2_000) -> Board:
+def load_board(
+    store: Store,
+    only: Callable[[Sequence[BoardRow]], Sequence[BoardRow]] | None = None,
+    max_pictures: int = 2_000,
+) -> Board:
     """The whole leaderboard, best rows first; the same store gives the same board.
 
     Args:
+        only: picks the rows that the board is about, samples and totals included; their ranks, ties and
+            intervals stay those among all rows.
         max_pictures: how many pictures to load at most, for the wall of samples.
     """
     labels = distinct_labels(store)
@@ -60,23 +67,31 @@ def load_board(store: Store, max_pictures: int = 2_000) -> Board:
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
     ordered = lock_columns(ordered, picture_protocols(store))
+    if only is not None:
+        ordered = list(only(ordered))
+        ids = list(dict.fromkeys(row.setting_id for row in ordered))
     main = ordered[0].protocol_id if ordered else None
     main_spec = protocols[main].spec if main else {}
-    main_counts = counts.get(main or "", pd.DataFrame())
-    ceiling = ceiling_counts(ordered[0], calibrations) if ordered else pd.DataFrame()
+    main_counts = _joined([frames[key, main or ""] for key in ids if (key, main) in frames])
+    ceiling = _joined([ceiling_counts(row, calibrations) for row in ordered[:1]])
     return Board(
         rows=ordered,
-        samples=load_samples(store, main, main_spec, max_pictures) if main else [],
+        samples=load_samples(store, ids, main, main_spec, max_pictures) if main else [],
         metrics=_metrics(ordered),
         provenance=_provenance(store, protocols),
         floors=load_floors(store, ordered),
-        suite=", ".join(sorted({suite_id for *_, suite_id in settings})),
+        suite=", ".join(sorted({suite_id for setting_id, *_, suite_id in settings if setting_id in ids})),
         counts=asdict(count_pictures(store, ids, main or "")),
         em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
         confusions=confusions(main_counts) | confusions(ceiling),
-        pair_p=pair_p,
-        agreements=load_agreements(store),
+        error_kinds=error_kinds(main_counts) | error_kinds(ceiling),
+        pair_p={pair: p for pair, p in pair_p.items() if set(pair) <= set(ids)},
+        agreements=load_agreements(store, ids),
     )
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(frames) if frames else pd.DataFrame()
 
 
 def _rows(

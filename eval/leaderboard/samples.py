@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,20 +23,30 @@ _SAMPLES = """
         AND t.protocol_id = $protocol
     LEFT JOIN readings r ON r.sha256 = s.sha256 AND r.reader_id = $reader
         AND r.region_id = if($mode = 'box', s.region_id, '')
-    WHERE s.status = 'done'
+    WHERE s.status = 'done' AND s.setting_id IN (SELECT unnest($settings))
     ORDER BY p.position, s.seed, settings.position
 """
 
 
 def load_samples(
-    store: Store, protocol_id: str, protocol: Mapping[str, Any], max_pictures: int
+    store: Store,
+    setting_ids: Sequence[str],
+    protocol_id: str,
+    protocol: Mapping[str, Any],
+    max_pictures: int,
 ) -> list[BoardSample]:
-    """At most `max_pictures` samples with their pictures, in the order of the suite.
+    """At most `max_pictures` samples of these settings with their pictures, in the order of the suite.
 
     A suite alternates kinds of text, so its beginning is a fair mix, and the same for every setting.
     """
     frame = store.frame(
-        _SAMPLES, {"protocol": protocol_id, "reader": protocol["reader"], "mode": protocol["mode"]}
+        _SAMPLES,
+        {
+            "settings": list(setting_ids),
+            "protocol": protocol_id,
+            "reader": protocol["reader"],
+            "mode": protocol["mode"],
+        },
     )
     n_rows = max(1, frame["setting_id"].nunique())
     cells = frame[["prompt_id", "seed"]].drop_duplicates().head(max(1, max_pictures // n_rows))

@@ -67,6 +67,7 @@ def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo])
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [asdict(row) for row in rows],
         "floors": [asdict(row) for row in board.floors],
+        "error_kinds": {key: asdict(kinds) for key, kinds in board.error_kinds.items()},
         "agreements": [asdict(pair) for pair in board.agreements],
         "provenance": board.provenance,
     }

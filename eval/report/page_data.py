@@ -26,6 +26,7 @@ def board_data(board: Board) -> dict[str, Any]:
             key: [_finite(asdict(b)) for b in bins] for key, bins in sorted(board.em_by_length.items())
         },
         "confusions": {key: [list(c) for c in most] for key, most in sorted(board.confusions.items())},
+        "errors": {key: asdict(kinds) for key, kinds in sorted(board.error_kinds.items())},
         "agreements": [_finite(asdict(pair)) for pair in board.agreements],
         "pairs": [[a, b, p] for (a, b), p in sorted(board.pair_p.items())],
         "provenance": _finite(board.provenance),
@@ -57,6 +58,7 @@ def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
         "seconds": _number(row.seconds_per_picture),
         "evaluations": _number(row.n_evaluations),
         "device": row.device,
+        "size_px": row.size_px,
         "pictures": list(row.n_pictures),
         "scores": {name: _score(row.scores[name]) for name in metrics if name in row.scores},
     }

@@ -12,7 +12,15 @@ from datatools.errors import InputError, suggest
 from eval.leaderboard.board import Board, BoardRow
 from eval.metrics.score import MetricInfo
 
-__all__ = ["DEFAULT_METRICS", "Condition", "choose_metrics", "failing_rows", "parse_condition", "select_rows"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "Condition",
+    "choose_metrics",
+    "failing_rows",
+    "filter_rows",
+    "parse_condition",
+    "sort_rows",
+]
 
 IF_KNOWN = ("em_rel", "em_unseen")
 """Columns that are shown of themselves where some row has a value."""
@@ -67,23 +75,32 @@ def parse_condition(text: str) -> Condition:
     return Condition(name, "=" if sign == "==" else sign, number)
 
 
-def select_rows(board: Board, conditions: Sequence[Condition], sort: str | None) -> list[BoardRow]:
-    """Rows for which every condition holds, best first by a metric when `sort` names one.
-
-    Sorting by a metric that is shown but not ranked keeps those rows behind the ranked ones.
+def filter_rows(rows: Sequence[BoardRow], conditions: Sequence[Condition]) -> list[BoardRow]:
+    """Rows for which every condition holds.
 
     Raises:
         InputError: no row has a property of that name, or none fits.
     """
     for condition in conditions:
-        _check_name(board, condition.name)
-    rows = [row for row in board.rows if all(condition.holds(row) for condition in conditions)]
-    if not rows:
+        _check_name(rows, condition.name)
+    kept = [row for row in rows if all(condition.holds(row) for condition in conditions)]
+    if rows and not kept:
         asked = " and ".join(f"{one.name} {one.operator} {one.value}" for one in conditions)
-        raise InputError(f"no row has {asked}", f"There are {len(board.rows)} rows without --filter.")
-    if sort is None:
-        return rows
-    [metric] = choose_metrics(board, [sort])
+        raise InputError(f"no row has {asked}", f"There are {len(rows)} rows without --filter.")
+    return kept
+
+
+def sort_rows(board: Board, metric_id: str | None) -> list[BoardRow]:
+    """The board's rows, best first by a metric; None leaves them in the order of their ranks.
+
+    Rows whose score is shown but not ranked stay behind the ranked ones.
+
+    Raises:
+        InputError: the board has no such metric.
+    """
+    if metric_id is None:
+        return board.rows
+    [metric] = choose_metrics(board, [metric_id])
     sign = -1.0 if metric.higher_is_better else 1.0
 
     def key(row: BoardRow) -> tuple[bool, float]:
@@ -92,7 +109,7 @@ def select_rows(board: Board, conditions: Sequence[Condition], sort: str | None)
             return True, float("inf")
         return not score.ranked, sign * score.value
 
-    return sorted(rows, key=key)
+    return sorted(board.rows, key=key)
 
 
 def choose_metrics(board: Board, names: Sequence[str] | None) -> list[MetricInfo]:
@@ -116,10 +133,10 @@ def choose_metrics(board: Board, names: Sequence[str] | None) -> list[MetricInfo
     return [known[name] for name in names]
 
 
-def failing_rows(board: Board, rows: Sequence[BoardRow], gates: Sequence[Condition]) -> list[str]:
+def failing_rows(rows: Sequence[BoardRow], gates: Sequence[Condition]) -> list[str]:
     """What is wrong with the rows shown: one line for each that a gate holds for, or that lacks its value."""
     for gate in gates:
-        _check_name(board, gate.name)
+        _check_name(rows, gate.name)
     wrong = []
     for gate in gates:
         for row in rows:
@@ -141,7 +158,7 @@ def _property(row: BoardRow, name: str) -> float | str | None:
     return None if found is None else str(found)
 
 
-def _check_name(board: Board, name: str) -> None:
-    known = set(_OWN).union(*(row.scores.keys() | row.spec.keys() for row in board.rows))
+def _check_name(rows: Sequence[BoardRow], name: str) -> None:
+    known = set(_OWN).union(*(row.scores.keys() | row.spec.keys() for row in rows))
     if name not in known:
         raise InputError(f"no row has '{name}'", suggest(name, known) or f"Known: {', '.join(sorted(known))}")

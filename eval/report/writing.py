@@ -21,7 +21,7 @@ from eval.report.exports import export_board
 from eval.report.figures import write_figures
 from eval.report.options import ReportOptions
 from eval.report.page import render_page
-from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
+from eval.report.selection import choose_metrics, failing_rows, filter_rows, parse_condition, sort_rows
 from eval.report.terminal import print_board
 from eval.store import open_store
 
@@ -42,13 +42,13 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
     if options.file_format == "parquet" and options.out is None:
         raise InputError("parquet is no text to print", "Name a file with --out.")
     with open_store(store_path) as store:
-        board = load_board(store)
+        board = load_board(store, lambda rows: filter_rows(rows, conditions))
     if not board.rows:
         raise InputError(f"{store_path} holds no scores yet", "txtdiff-eval run or score makes them.")
     plots = None if options.plots is None else options.plots / "tradeoff.svg"
     for path in filter(None, (options.html, options.out, plots)):
         make_folder_of(path)
-    rows = select_rows(board, conditions, options.sort)
+    rows = sort_rows(board, options.sort)
     _show(board, rows, choose_metrics(board, options.metrics), options)
     if options.html is not None:
         write_text_atomic(options.html, render_page(board))
@@ -57,7 +57,7 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
         files = write_figures(replace(board, rows=rows), options.plots)
         names = ", ".join(sorted({file.stem for file in files})) or "none: there are no numbers to draw"
         say(f"plots in {options.plots}: {names}")
-    wrong = failing_rows(board, rows, gates)
+    wrong = failing_rows(rows, gates)
     for line in wrong:
         say(f"gate: {plain(line)}")
     return bool(wrong)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datatools.ocr import TextLine
 from eval.leaderboard.board import Board, BoardRow, BoardSample, LengthBin
+from eval.leaderboard.error_kinds import ErrorKinds
 from eval.metrics.registry import OTHER_METRICS, TEXT_METRICS
 from eval.metrics.score import Score
 from eval.reading.agreement import Agreement, ReaderPair
@@ -65,6 +66,8 @@ def make_board(n_settings: int = 18, n_prompts: int = 24, size_px: int = 64) -> 
             row.setting_id: [("o", "0", 9), ("l", "i", 6), ("", "s", 4), ("m", "", 3)] for row in ranked
         }
         | {"ceiling": [("l", "i", 2), ("o", "0", 1)]},
+        error_kinds={row.setting_id: ErrorKinds(200, 12, 6, 2, 1, 8) for row in ranked}
+        | {"ceiling": ErrorKinds(1000, 9, 4, 0, 0, 1)},
         floors=[_floor(n_prompts)],
         agreements=[
             ReaderPair(

@@ -116,22 +116,31 @@ def test_a_sweep_makes_every_setting_and_goes_on_where_it_is(
 
 
 @pytest.mark.usefixtures("reader")
-def test_a_sweep_spread_over_processes_makes_the_same_pictures(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spread_out",
+    [
+        pytest.param(Spread(workers=2, devices=("cpu", "cpu")), id="processes"),
+        pytest.param(Spread(workers=1, devices=("cpu",), runner="ray"), id="ray", marks=pytest.mark.slow),
+    ],
+)
+def test_a_sweep_spread_over_workers_makes_the_same_pictures(
+    spread_out: Spread, checkpoint: Path, tmp_path: Path
+) -> None:
     stores = {}
-    for name, spread in {"one": Spread(), "two": Spread(workers=2, devices=("cpu", "cpu"))}.items():
+    for name, spread in {"one": Spread(), "spread": spread_out}.items():
         stores[name] = tmp_path / f"{name}.duckdb"
         job = SweepJob(bases=[checkpoint], limit=3, batch_size=2, sweep=SWEEP, spread=spread)
         counts = run_sweep(stores[name], job, ["finder"], ScoreOptions())
         assert (counts.expected, counts.done) == (12, 12)
         run_sweep(stores[name], job, ["finder"], ScoreOptions())  # nothing is left to do
     rows = "SELECT setting_id, prompt_id, seed, status, n_evaluations, sha256 FROM samples ORDER BY ALL"
-    with open_store(stores["one"]) as one, open_store(stores["two"]) as two:
-        alone, spread_out = one.rows(rows), two.rows(rows)
-        assert [row[:5] for row in alone] == [row[:5] for row in spread_out]
-        for (*_, a), (*_, b) in zip(alone, spread_out, strict=True):
-            gaps = load_picture(one, a).astype(int) - load_picture(two, b).astype(int)
+    with open_store(stores["one"]) as one, open_store(stores["spread"]) as spread_store:
+        alone, others = one.rows(rows), spread_store.rows(rows)
+        assert [row[:5] for row in alone] == [row[:5] for row in others]
+        for (*_, a), (*_, b) in zip(alone, others, strict=True):
+            gaps = load_picture(one, a).astype(int) - load_picture(spread_store, b).astype(int)
             assert abs(gaps).max() <= 1  # other numbers of threads round otherwise
-        [(n_runs,)] = two.rows("SELECT count(*) FROM runs")
+        [(n_runs,)] = spread_store.rows("SELECT count(*) FROM runs")
     assert n_runs == 2
 
 

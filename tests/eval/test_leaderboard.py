@@ -24,7 +24,7 @@ from eval.metrics.score import Score
 from eval.reading.protocol import Protocol
 from eval.report.exports import export_board
 from eval.report.options import ReportOptions
-from eval.report.selection import choose_metrics, failing_rows, parse_condition, select_rows
+from eval.report.selection import choose_metrics, failing_rows, filter_rows, parse_condition, sort_rows
 from eval.report.terminal import format_score, print_board
 from eval.report.writing import write_report
 from eval.scoring.steps import score_again
@@ -128,15 +128,15 @@ def test_the_table_shows_intervals_and_neither_markup_nor_control_characters(boa
 
 
 def test_conditions_choose_rows_and_gates_name_them(board: Board) -> None:
-    assert [row.label for row in select_rows(board, [parse_condition("em_ci>0.4")], None)] == [
+    assert [row.label for row in filter_rows(board.rows, [parse_condition("em_ci>0.4")])] == [
         "right",
         HOSTILE,
     ]
-    assert [row.label for row in select_rows(board, [parse_condition("label = wrong")], None)] == ["wrong"]
-    assert select_rows(board, [], "cer")[0].label == "right"
-    assert select_rows(board, [], "em_ci")[-1].label == "wrong"
-    assert len(failing_rows(board, board.rows, [parse_condition("em_ci < 0.8")])) == 2
-    assert not failing_rows(board, board.rows, [parse_condition("n_evaluations != 7")])
+    assert [row.label for row in filter_rows(board.rows, [parse_condition("label = wrong")])] == ["wrong"]
+    assert sort_rows(board, "cer")[0].label == "right"
+    assert sort_rows(board, "em_ci")[-1].label == "wrong"
+    assert len(failing_rows(board.rows, [parse_condition("em_ci < 0.8")])) == 2
+    assert not failing_rows(board.rows, [parse_condition("n_evaluations != 7")])
 
 
 @pytest.mark.parametrize("text", ["em_ci", "< 3", "em_ci ~ 3", ""])
@@ -149,13 +149,13 @@ def test_unknown_names_are_errors_with_a_suggestion(board: Board) -> None:
     with pytest.raises(InputError, match="Did you mean 'em_ci'"):
         choose_metrics(board, ["em_cj"])
     with pytest.raises(InputError, match="no row has"):
-        select_rows(board, [parse_condition("smapler = ddim")], None)
+        filter_rows(board.rows, [parse_condition("smapler = ddim")])
 
 
 def test_a_gate_without_a_value_fails(board: Board) -> None:
     board.rows[0].scores["none"] = Score(None, reason="not today", ranked=False)
     try:
-        assert "no value" in failing_rows(board, board.rows[:1], [parse_condition("none > 3")])[0]
+        assert "no value" in failing_rows(board.rows[:1], [parse_condition("none > 3")])[0]
     finally:
         del board.rows[0].scores["none"]
 
@@ -216,6 +216,22 @@ def test_settings_that_share_a_label_are_told_apart_everywhere(tmp_path: Path) -
             compare_settings(store, "ddim:10 s=4", store, ids[0])
         store.execute("UPDATE samples SET width_px = 64, height_px = 64 WHERE setting_id = ?", [ids[0]])
         assert distinct_labels(store) == {ids[0]: "ddim:10 s=4, 64 px", ids[1]: "ddim:10 s=4, 32 px"}
+
+
+def test_a_filter_rules_page_samples_and_totals_and_leaves_ranks(path: Path, tmp_path: Path) -> None:
+    only = lambda rows: filter_rows(rows, [parse_condition("label = wrong")])  # noqa: E731
+    with open_store(path) as store:
+        whole, board = load_board(store), load_board(store, only)
+    [row] = board.rows
+    assert row == whole.rows[-1]
+    assert row.rank == 3
+    assert board.counts["expected"] * 3 == whole.counts["expected"]
+    assert {sample.setting_id for sample in board.samples} == {row.setting_id} == set(board.em_by_length)
+    assert board.pair_p == {}
+    page = tmp_path / "page.html"
+    write_report(path, ReportOptions(html=page, conditions=("label = wrong",)))
+    assert row.setting_id in page.read_text()
+    assert whole.rows[0].setting_id not in page.read_text()
 
 
 def test_a_filter_that_nothing_fits_is_an_error_and_no_gate_passes(path: Path) -> None:

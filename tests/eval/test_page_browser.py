@@ -262,6 +262,25 @@ def test_nothing_is_cut_off_at_any_width(browser: Browser, page: Path, width: in
     assert_quiet(browser)
 
 
+def test_a_base_and_its_cascade_have_grids_of_their_own(
+    browser: Browser, board: Board, tmp_path: Path
+) -> None:
+    rows = [replace(row, size_px=(64, 128)[i % 2]) for i, row in enumerate(board.rows)]
+    page = tmp_path / "sizes.html"
+    page.write_text(render_page(replace(board, rows=rows)), encoding="utf-8")
+    browser.open(page)
+    wanted = {f"{row.spec['stages'][0]['sampler']}, {row.size_px} px" for row in rows}
+    assert set(texts(browser, ".heat h3")) == wanted
+    assert len(texts(browser, ".heat td:not(.none)")) == len(rows)
+    assert_quiet(browser)
+
+
+def test_kinds_of_error_stand_beside_the_reader_s_own(opened: Browser) -> None:
+    mine, typeset = (texts(opened, f"#confusions .errors tbody tr:nth-child({i}) td") for i in (1, 2))
+    assert mine == ["6.0", "3.0", "1.0", "0.5", "4.0"]
+    assert typeset == ["0.9", "0.4", "0.0", "0.0", "0.1"]
+
+
 def test_readers_agree_so_far(opened: Browser, board: Board) -> None:
     lines = [texts(opened, f"#readers tbody tr:nth-child({i + 1}) > *") for i in range(len(board.agreements))]
     assert lines[0] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ import torch
 from eval_fakes import Finder, fill, half, hide, right, small_suite, store_path, wrong
 from hypothesis import given
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 
 import eval.fidelity
 from eval.calibration import Calibration, calibrated_scores
 from eval.clip_score import ClipScorer
+from eval.leaderboard.error_kinds import count_error_kinds
 from eval.leaderboard.panels import count_confusions
 from eval.metrics.aggregate import score_texts
 from eval.metrics.prompts import em_at_k
@@ -36,6 +39,7 @@ from eval.store.features import Features, load_features
 from eval.suites import cells_of
 from eval.text_metrics import NORMALISERS, cer, em, ned, wer, word_prf
 from eval.text_metrics.counts import PairCounts, count_pair, missing_counts
+from eval.text_metrics.normalisers import flat, graphemes
 
 WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
 
@@ -336,6 +340,32 @@ def damage(store: Store) -> None:
 def test_confusions_name_what_was_taken_for_what() -> None:
     found = dict(count_confusions([("sign", "sigm"), ("sun", "sum"), ("on", "oon"), ("it", "t")]))
     assert found == {("n", "m"): 2, ("", "o"): 1, ("i", ""): 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "reading", "kinds"),
+    [
+        ("corner", "comer", {"merged": 1}),
+        ("corn", "cm", {"merged": 1, "lost": 1}),
+        ("little", "litttle", {"repeated": 1}),
+        ("open", "opean", {"added": 1}),
+        ("Open", "0pe", {"misread": 1, "lost": 1}),
+        ("e\u0301t\u00e9", "ete", {"misread": 2}),
+        ("two\nlines", "two lines", {}),
+        ("to", "", {"lost": 2}),
+    ],
+)
+def test_kinds_of_error(target: str, reading: str, kinds: dict[str, int]) -> None:
+    counted = asdict(count_error_kinds(target, reading))
+    assert counted.pop("n_asked") == len(graphemes(flat(target, "strict")))
+    assert {name: n for name, n in counted.items() if n} == kinds
+
+
+@given(st.text("abc ", max_size=12), st.text("abc ", max_size=12))
+def test_kinds_of_error_add_up_to_the_edits(target: str, reading: str) -> None:
+    kinds = count_error_kinds(target, reading)
+    n_edits = Levenshtein.distance(flat(target, "strict"), flat(reading, "strict"))
+    assert kinds.misread + kinds.lost + 2 * kinds.merged + kinds.repeated + kinds.added == n_edits
 
 
 @pytest.mark.parametrize(

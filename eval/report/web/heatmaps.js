@@ -1,9 +1,14 @@
-// Steps by guidance, a grid for each sampler, all on one scale of colour.
+// Steps by guidance, a grid for each sampler and size of picture, all on one scale of colour.
 
 const gridRows = rows.filter(
   (row) => !isForeign(row) && stepsOf(row) !== undefined && guidanceOf(row) !== undefined,
 );
 const byNumber = (a, b) => a - b;
+
+// A base and its cascade share samplers and steps, but not what they draw.
+const hasSizes = new Set(gridRows.map((row) => row.size_px)).size > 1;
+const gridName = (row) =>
+  hasSizes && row.size_px !== null ? `${samplerOf(row)}, ${row.size_px} px` : samplerOf(row);
 
 function heatCell(row, id, low, high) {
   const score = scoreOf(row, id);
@@ -16,8 +21,8 @@ function heatCell(row, id, low, high) {
   return withTip(cell, () => describe(row, id));
 }
 
-function heatGrid(sampler, id, low, high) {
-  const members = gridRows.filter((row) => samplerOf(row) === sampler);
+function heatGrid(name, id, low, high) {
+  const members = gridRows.filter((row) => gridName(row) === name);
   const steps = [...new Set(members.map(stepsOf))].toSorted(byNumber);
   const guidances = [...new Set(members.map(guidanceOf))].toSorted(byNumber);
   const cell = (step, guidance) => {
@@ -43,19 +48,19 @@ function heatGrid(sampler, id, low, high) {
   return h(
     "div",
     { class: "heat" },
-    h("h3", {}, swatch(members[0]), sampler),
+    h("h3", {}, swatch(members[0]), name),
     h("table", {}, h("thead", {}, head), h("tbody", {}, lines)),
   );
 }
 
 function heatSection() {
-  const names = [...new Set(gridRows.map(samplerOf))];
-  const points = new Set(gridRows.map((row) => `${samplerOf(row)} ${stepsOf(row)} ${guidanceOf(row)}`));
+  const names = [...new Set(gridRows.map(gridName))];
+  const points = new Set(gridRows.map((row) => `${gridName(row)} ${stepsOf(row)} ${guidanceOf(row)}`));
   if (points.size < 2) return null;
   const { part, body } = section(
     "heat",
     "Sampler grid",
-    "Steps across, text guidance up, one grid for each sampler; deeper is better. One scale for all grids.",
+    "Steps across, text guidance up, one grid for each sampler and size; deeper is better. One scale for all grids.",
   );
   const controls = h("div", { class: "controls" });
   const grids = h("div", { class: "heats" });

@@ -37,6 +37,36 @@ function confusionLine([asked, read, n], mine, ceiling, widest) {
   );
 }
 
+const ERROR_KINDS = [
+  ["misread", "one letter for another"],
+  ["lost", "left out"],
+  ["merged", "two as one"],
+  ["repeated", "written twice"],
+  ["added", "put in"],
+];
+
+// Kinds of error per 100 letters asked for, with the reader's own on typeset text beside them.
+function kindsOfError(id) {
+  const [mine, ceiling] = [data.errors[id], data.errors.ceiling];
+  if (!mine?.n_asked) return null;
+  const share = (kinds, kind) => ((100 * kinds[kind]) / kinds.n_asked).toFixed(1);
+  const line = (name, kinds) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, name),
+      ERROR_KINDS.map(([kind]) => h("td", { class: "count" }, share(kinds, kind))),
+    );
+  const heads = ["errors per 100 letters", ...ERROR_KINDS.map(([, label]) => label)];
+  const head = h("tr", {}, heads.map((label) => h("th", { scope: "col" }, label)));
+  const lines = [line("this setting", mine), ceiling?.n_asked ? line("typeset text", ceiling) : null];
+  return h(
+    "div",
+    { class: "scroll" },
+    h("table", { class: "methods errors" }, h("thead", {}, head), h("tbody", {}, lines)),
+  );
+}
+
 function confusionSection() {
   if (!confusionRows.length) return null;
   const { part, body } = section(
@@ -71,6 +101,7 @@ function confusionSection() {
       : "This board holds no calibration, so the reader's own confusions are in these numbers.";
     fill(
       table,
+      kindsOfError(row.id),
       h(
         "table",
         { class: "confusions" },
