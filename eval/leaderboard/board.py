@@ -37,6 +37,8 @@ class BoardRow:
     suite_id: str = ""
     size_px: int | None = None
     """Shorter edge of the pictures; None when they differ."""
+    ceiling_id: str | None = None
+    """Typeset texts of its size, a key of the board's panels; None where the reader was not calibrated."""
     reader: str = ""
     """How its pictures were read, in words: reader, mode, normaliser."""
 
@@ -87,11 +89,11 @@ class Board:
     suite: str
     counts: dict[str, int]
     em_by_length: dict[str, list[LengthBin]] = field(default_factory=dict)
-    """By setting_id, over all pictures with text; "ceiling" is what the reader reads of typeset text."""
+    """By setting_id, over all pictures with text, and by ceiling_id: what is read of typeset text."""
     confusions: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
-    """By setting_id (and "ceiling"): (asked, read, times), most frequent first; "" is nothing."""
+    """By setting_id and ceiling_id: (asked, read, times), most frequent first; "" is nothing."""
     error_kinds: dict[str, ErrorKinds] = field(default_factory=dict)
-    """By setting_id (and "ceiling"), over the same pictures as the confusions."""
+    """By setting_id and ceiling_id, over the same pictures as the confusions."""
     floors: list[BoardRow] = field(default_factory=list)
     """Real pictures against other real ones, at each n that rows have: fidelity alone, never ranked."""
     pair_p: dict[tuple[str, str], float] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -47,16 +47,20 @@ def load_calibrations(store: Store, protocol_ids: Sequence[str]) -> Calibrations
 def calibrated_row(row: BoardRow, counts: pd.DataFrame, calibrations: Calibrations) -> BoardRow:
     """The row with its scores relative to the reader's ceiling, or the reason why there are none."""
     calibration = _of(row, calibrations)
-    scores = dict.fromkeys(CALIBRATED_METRICS, _UNCALIBRATED)
-    if calibration is not None:
-        scores = calibrated_scores(counts, calibration)
-    return replace(row, scores=row.scores | scores)
+    if calibration is None:
+        return replace(row, scores=row.scores | dict.fromkeys(CALIBRATED_METRICS, _UNCALIBRATED))
+    scores = calibrated_scores(counts, calibration)
+    return replace(row, scores=row.scores | scores, ceiling_id=_id_of(calibration))
 
 
-def ceiling_counts(row: BoardRow, calibrations: Calibrations) -> pd.DataFrame:
-    """Counts of the typeset targets that belong to a row, as those of a setting called "ceiling"."""
-    calibration = _of(row, calibrations)
-    return pd.DataFrame() if calibration is None else calibration.ceiling.assign(setting_id="ceiling")
+def ceiling_counts(rows: Iterable[BoardRow], calibrations: Calibrations) -> list[pd.DataFrame]:
+    """Counts of the typeset targets that belong to these rows, one frame for each `ceiling_id`."""
+    found = {row.ceiling_id: _of(row, calibrations) for row in rows}
+    return [calibration.ceiling for calibration in found.values() if calibration is not None]
+
+
+def _id_of(calibration: Calibration) -> str:
+    return str(calibration.ceiling["setting_id"].iloc[0])
 
 
 def _of(row: BoardRow, calibrations: Calibrations) -> Calibration | None:

@@ -73,7 +73,7 @@ def load_board(
     main = ordered[0].protocol_id if ordered else None
     main_spec = protocols[main].spec if main else {}
     main_counts = _joined([frames[key, main or ""] for key in ids if (key, main) in frames])
-    ceiling = _joined([ceiling_counts(row, calibrations) for row in ordered[:1]])
+    ceilings = _joined(ceiling_counts((row for row in ordered if row.protocol_id == main), calibrations))
     return Board(
         rows=ordered,
         samples=load_samples(store, ids, main, main_spec, max_pictures) if main else [],
@@ -82,9 +82,9 @@ def load_board(
         floors=load_floors(store, ordered),
         suite=", ".join(sorted({suite_id for setting_id, *_, suite_id in settings if setting_id in ids})),
         counts=asdict(count_pictures(store, ids, main or "")),
-        em_by_length=em_by_length(main_counts) | em_by_length(ceiling),
-        confusions=confusions(main_counts) | confusions(ceiling),
-        error_kinds=error_kinds(main_counts) | error_kinds(ceiling),
+        em_by_length=em_by_length(main_counts) | em_by_length(ceilings),
+        confusions=confusions(main_counts) | confusions(ceilings),
+        error_kinds=error_kinds(main_counts) | error_kinds(ceilings),
         pair_p={pair: p for pair, p in pair_p.items() if set(pair) <= set(ids)},
         agreements=load_agreements(store, ids),
     )

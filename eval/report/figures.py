@@ -35,6 +35,7 @@ STYLE: Any = {
 }
 WIDTH_IN, HEIGHT_IN = 3.4, 2.6  # one column of a paper
 MAX_LINES = 4
+DASHES: Any = ("--", ":", "-.", (0, (1, 4)))  # one for each ceiling that so many lines can have
 
 
 def write_figures(board: Board, folder: Path, formats: Sequence[FigureFormat] = ("svg", "png")) -> list[Path]:
@@ -137,22 +138,25 @@ def _lengths(board: Board) -> Figure | None:
         axes.plot(_middles(bins), [100 * b.em for b in bins], label=row.label, **look)
         low, high = [100 * b.low for b in bins], [100 * b.high for b in bins]
         axes.fill_between(_middles(bins), low, high, color=COLOURS[i], alpha=0.12, linewidth=0)
-    ceiling = board.em_by_length.get("ceiling", [])
-    if ceiling:
-        em = [100 * b.em for b in ceiling]
-        axes.plot(_middles(ceiling), em, "k--", linewidth=0.9, label="reader's ceiling")
+    ceilings = {row.ceiling_id: row for row in known if row.ceiling_id in board.em_by_length}
+    for (ceiling_id, row), dashes in zip(ceilings.items(), DASHES, strict=False):
+        bins = board.em_by_length[ceiling_id or ""]
+        label = "reader's ceiling" + (f" at {row.size_px} px" if len(ceilings) > 1 else "")
+        em = [100 * b.em for b in bins]
+        axes.plot(_middles(bins), em, color="k", linestyle=dashes, linewidth=0.9, label=label)
     axes.set_ylim(0, 101)
     axes.legend(fontsize=6)
     return figure
 
 
 def _grid(board: Board) -> Figure | None:
-    """EM by steps and text guidance, a panel for each sampler."""
+    """EM by steps and text guidance, a panel for each sampler and size of picture."""
     cells: dict[str, dict[tuple[Any, Any], float]] = {}
+    has_sizes = len({row.size_px for row in _main_rows(board)}) > 1
     for row in reversed(_main_rows(board)):  # the best of rows that share a cell is written last
         steps, guidance, em = row.spec.get("n_steps"), row.spec.get("guidance_txt"), _em(row)
         if steps is not None and guidance is not None and em is not None:
-            cells.setdefault(str(row.spec.get("sampler", "other")), {})[steps, guidance] = 100 * em
+            cells.setdefault(_panel_title(row, has_sizes), {})[steps, guidance] = 100 * em
     if sum(map(len, cells.values())) < 2:
         return None
     from matplotlib.figure import Figure
@@ -165,6 +169,11 @@ def _grid(board: Board) -> Figure | None:
         _panel(axes, sampler, grid)
     panels[0].set_ylabel("text guidance")
     return figure
+
+
+def _panel_title(row: BoardRow, has_sizes: bool) -> str:
+    sampler = str(row.spec.get("sampler", "other"))
+    return f"{sampler}, {row.size_px} px" if has_sizes and row.size_px is not None else sampler
 
 
 def _panel(axes: Axes, title: str, grid: Mapping[tuple[Any, Any], float]) -> None:

@@ -59,6 +59,7 @@ def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
         "evaluations": _number(row.n_evaluations),
         "device": row.device,
         "size_px": row.size_px,
+        "ceiling": row.ceiling_id,
         "pictures": list(row.n_pictures),
         "scores": {name: _score(row.scores[name]) for name in metrics if name in row.scores},
     }

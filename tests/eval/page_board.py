@@ -17,6 +17,7 @@ from eval.reading.agreement import Agreement, ReaderPair
 from eval.statistics import wilson
 
 WORDS = ["sign", "open", "bread", "milk", "seven", "river", "exit", "north", "garden", "radio", "paper"]
+CEILING = "ce" * 6
 SETTINGS = [
     (sampler, steps, guidance)
     for sampler, steps in (
@@ -61,13 +62,13 @@ def make_board(n_settings: int = 18, n_prompts: int = 24, size_px: int = 64) -> 
         suite="smoke-1-0123abcd",
         counts={"expected": len(samples), "done": len(samples) - 2, "no_text": 17, "failed": 2},
         em_by_length={row.setting_id: _lengths(skill[i]) for i, row in enumerate(ranked)}
-        | {"ceiling": _lengths(0.97)},
+        | {CEILING: _lengths(0.97)},
         confusions={
             row.setting_id: [("o", "0", 9), ("l", "i", 6), ("", "s", 4), ("m", "", 3)] for row in ranked
         }
-        | {"ceiling": [("l", "i", 2), ("o", "0", 1)]},
+        | {CEILING: [("l", "i", 2), ("o", "0", 1)]},
         error_kinds={row.setting_id: ErrorKinds(200, 12, 6, 2, 1, 8) for row in ranked}
-        | {"ceiling": ErrorKinds(1000, 9, 4, 0, 0, 1)},
+        | {CEILING: ErrorKinds(1000, 9, 4, 0, 0, 1)},
         floors=[_floor(n_prompts)],
         agreements=[
             ReaderPair(
@@ -113,6 +114,7 @@ def _row(i: int, sampler: str, steps: int, guidance: float, samples: list[BoardS
         rank=None,
         tie="",
         protocol_id="p1",
+        ceiling_id=CEILING,
         seconds_per_picture=0.02 * steps * (1 if guidance == 1 else 2),
         n_evaluations=float(steps * (1 if guidance == 1 else 2)),
         device="cpu",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browser import Browser
 from hostile import PAYLOADS
-from page_board import make_board
+from page_board import CEILING, make_board
 from rapidfuzz.distance import Levenshtein
 from test_page import hostile_board
 
@@ -272,6 +272,26 @@ def test_a_base_and_its_cascade_have_grids_of_their_own(
     wanted = {f"{row.spec['stages'][0]['sampler']}, {row.size_px} px" for row in rows}
     assert set(texts(browser, ".heat h3")) == wanted
     assert len(texts(browser, ".heat td:not(.none)")) == len(rows)
+    assert_quiet(browser)
+
+
+def test_each_size_has_the_ceiling_of_its_own(browser: Browser, board: Board, tmp_path: Path) -> None:
+    small = replace(board.rows[0], size_px=64)
+    large = replace(board.rows[1], size_px=128, ceiling_id="large")
+    bare = replace(board.rows[2], size_px=256, ceiling_id=None)
+    most = {"large": [("q", "g", 3)]}
+    lengths = board.em_by_length | {"large": board.em_by_length[CEILING]}
+    two = replace(board, rows=[small, large, bare], em_by_length=lengths, confusions=board.confusions | most)
+    page = tmp_path / "ceilings.html"
+    page.write_text(render_page(two), encoding="utf-8")
+    browser.open(page)
+    keys = texts(browser, "#lengths .legend span")
+    assert keys[3:] == [f"what the reader reads of typeset text of {px} px" for px in (64, 128)]
+    assert len(texts(browser, "#lengths path.ceiling")) == 2
+    note = "document.querySelector('#confusions .status').textContent"
+    assert "share among the reader's own errors" in browser.run(note)
+    browser.run(f"location.hash = 'row={bare.setting_id}'")
+    browser.wait(f"{note}.includes('not calibrated at this size')")
     assert_quiet(browser)
 
 

@@ -23,12 +23,20 @@ function spread(members) {
   return [...new Set(places)].map((i) => members[i]).filter(Boolean);
 }
 
+// One row for each ceiling that these rows have: rows of one size share theirs.
+function ceilingsOf(members) {
+  const known = members.filter((row) => data.lengths[row.ceiling]);
+  return known.filter((row, i) => known.findIndex((other) => other.ceiling === row.ceiling) === i);
+}
+
 function drawLengths(body) {
   const members = lengthRows();
-  const ceiling = data.lengths.ceiling ?? [];
+  const ceilings = ceilingsOf(members);
   const bins = [
     ...new Map(
-      [...members.flatMap((row) => data.lengths[row.id]), ...ceiling].map((bin) => [bin.shortest, bin]),
+      [...members.map((row) => row.id), ...ceilings.map((row) => row.ceiling)]
+        .flatMap((key) => data.lengths[key])
+        .map((bin) => [bin.shortest, bin]),
     ).values(),
   ].toSorted((a, b) => a.shortest - b.shortest);
   if (!bins.length) return fill(body, h("p", { class: "empty" }, "No texts of known length were scored."));
@@ -56,9 +64,9 @@ function drawLengths(body) {
       "characters in the text",
       "EM, %",
     ),
-    ceiling.length
-      ? s("path", { class: "ceiling", d: linePath(ceiling, scaleX, scaleY, (bin) => bin.em) })
-      : null,
+    ceilings.map((row) =>
+      s("path", { class: "ceiling", d: linePath(data.lengths[row.ceiling], scaleX, scaleY, (bin) => bin.em) }),
+    ),
     members.map((row, i) => lengthLine(row, SERIES[i], scaleX, scaleY)),
   );
   const keys = members.map((row, i) => h("span", {}, h("i", { class: `dash series-${i + 1}` }), row.label));
@@ -72,16 +80,21 @@ function drawLengths(body) {
         "div",
         { class: "legend" },
         keys,
-        ceiling.length
-          ? h("span", {}, h("i", { class: "dash ceiling-key" }), "what the reader reads of typeset text")
-          : null,
+        ceilings.map((row) =>
+          h(
+            "span",
+            {},
+            h("i", { class: "dash ceiling-key" }),
+            `what the reader reads of typeset text${ceilings.length > 1 ? ` of ${row.size_px} px` : ""}`,
+          ),
+        ),
       ),
       h(
         "figcaption",
         {},
-        ceiling.length
+        ceilings.length
           ? "The dashed line is the ceiling: the share of correctly typeset texts that the reader gets right."
-          : "This board holds no calibration, so the reader's own ceiling is not drawn. Choose rows A and B in the table to compare them here.",
+          : "The reader was not calibrated at this size, so its own ceiling is not drawn. Choose rows A and B in the table to compare them here.",
       ),
     ),
   );
@@ -116,7 +129,7 @@ function lengthLine(row, colour, scaleX, scaleY) {
 }
 
 function lengthSection() {
-  if (!Object.keys(data.lengths).some((key) => key !== "ceiling")) return null;
+  if (!rows.some((row) => data.lengths[row.id])) return null;
   const { part, body } = section(
     "lengths",
     "By length",

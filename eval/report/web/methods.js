@@ -46,8 +46,8 @@ const ERROR_KINDS = [
 ];
 
 // Kinds of error per 100 letters asked for, with the reader's own on typeset text beside them.
-function kindsOfError(id) {
-  const [mine, ceiling] = [data.errors[id], data.errors.ceiling];
+function kindsOfError(row) {
+  const [mine, ceiling] = [data.errors[row.id], data.errors[row.ceiling]];
   if (!mine?.n_asked) return null;
   const share = (kinds, kind) => ((100 * kinds[kind]) / kinds.n_asked).toFixed(1);
   const line = (name, kinds) =>
@@ -80,7 +80,7 @@ function confusionSection() {
   view(["row", "a"], () => {
     const wanted = chosen("row") ?? chosen("a") ?? confusionRows[0];
     const row = confusionRows.includes(wanted) ? wanted : confusionRows[0];
-    const [mine, ceiling] = [confusionShares(row.id), confusionShares("ceiling")];
+    const [mine, ceiling] = [confusionShares(row.id), confusionShares(row.ceiling)];
     const most = data.confusions[row.id].slice(0, 16);
     const widest = Math.max(
       ...most.map(([asked, read]) =>
@@ -98,10 +98,10 @@ function confusionSection() {
     );
     const note = ceiling.total
       ? "The mark is the share among the reader's own errors on typeset text, and the last column the difference: what is left is the model's."
-      : "This board holds no calibration, so the reader's own confusions are in these numbers.";
+      : "The reader was not calibrated at this size, so its own confusions are in these numbers.";
     fill(
       table,
-      kindsOfError(row.id),
+      kindsOfError(row),
       h(
         "table",
         { class: "confusions" },
