@@ -16,6 +16,7 @@ import typer
 from datatools.console import EXIT_SOME_FAILED, run_app, say
 from datatools.console.flags import flags
 from datatools.console.listing import LinesFormat
+from datatools.errors import InputError
 from eval.commands.report_flags import ReportFlags
 from eval.commands.scoring_flags import ReadingFlags, Reference, ScoringFlags
 from eval.commands.sweep_flags import SweepFlags
@@ -103,7 +104,9 @@ def calibrate(
             "loses by itself. Repeat it for a longer cascade, smallest first.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where upsamplers work: auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="Where upsamplers work: cpu, cuda, cuda:1; default: a GPU, if any.")
+    ] = None,
     audit_sheet: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Only write a blind sheet of 100 pictures for a person to read."),
@@ -121,7 +124,11 @@ def calibrate(
     to that ceiling, EM corrected for both faults, and EM on texts it surely reads. With --audit-sheet and
     --audit a person is the judge: kappa, and how often the reader misses or invents.
     """
+    if device is not None and not upsampler:
+        raise InputError("--device does nothing without --upsampler", "Readers choose their own device.")
     if audit_sheet is not None or audit is not None:
+        if upsampler:
+            raise InputError("--upsampler has no part in an audit", "Leave it out, or calibrate first.")
         _audit(store, audit_sheet, audit, auditor)
         return
     options = flags.options()
@@ -130,7 +137,7 @@ def calibrate(
         from eval.calibration.job import calibrate as calibrate_reader
 
         engines = [open_engine(name) for name in flags.readers()]
-        for line in calibrate_reader(opened, engines, options, size, upsampler or (), device):
+        for line in calibrate_reader(opened, engines, options, size, upsampler or (), device or "auto"):
             typer.echo(line)
     _tell_where(store)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,7 +13,7 @@ from torch import Tensor
 from datatools.errors import InputError
 from txtdiff.conditioning import StageModel
 from txtdiff.model.config import ModelConfig
-from txtdiff.training.checkpoint import MANIFEST, find_checkpoint
+from txtdiff.training.checkpoint import digest_of, find_checkpoint
 from txtdiff.training.weights import load_network
 from txtdiff.which_weights import Weights
 
@@ -96,14 +95,12 @@ def load_cascade(
     return Cascade(tuple(stages))
 
 
-def load_stage(path: Path, weights: Weights = "averaged", device: torch.device | str = "cpu") -> Stage:
-    """One stage alone, as an upsampler for given pictures; arguments as of `load_cascade`."""
+def load_stage(path: Path, weights: Weights, device: torch.device | str) -> Stage:
+    """One stage, a base model or an upsampler; arguments as of `load_cascade`."""
     checkpoint = find_checkpoint(path)
     network, config = load_network(checkpoint, weights)
-    digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()
-    return Stage(
-        StageModel(network.to(device), config.diffusion, low_res=config.data.low_res), str(path), digest
-    )
+    model = StageModel(network.to(device), config.diffusion, low_res=config.data.low_res)
+    return Stage(model, str(path), digest_of(checkpoint))
 
 
 def _check_fit(small: Stage, large: Stage) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from datatools.errors import InputError
 from datatools.ocr import OcrEngine
 from eval.calibration.table import ceiling_lines
-from eval.calibration.typesetter import Typesetter, typeset_cells, typeset_setting
+from eval.calibration.typesetter import ROLES, Typesetter, typeset_cells, typeset_setting
 from eval.generators import Generator
 from eval.machine.provenance import gather_provenance
 from eval.run import Plan, make_pictures, start_run, write_plan
@@ -39,21 +39,26 @@ def calibrate(
     Raises:
         InputError: the store holds no pictures to calibrate for, or none that these upsamplers enlarged.
     """
+    found = None
+    if upsamplers:
+        from eval.calibration.upsampled import find_upsamplers, plan_upsampled  # torch, for who asks for it
+
+        found = find_upsamplers(upsamplers)
     suites = _suites(store)
-    work: list[tuple[Plan, Generator]] = [
-        (Plan(suite, typeset_cells(suite), [typeset_setting(suite, edge_px, role)]), Typesetter())
-        for suite, edges_px in suites
-        for edge_px in ([size_px] if size_px is not None else edges_px)
-        for role in ("ceiling", "trap")
-    ]
-    if not work:
+    if not suites:
         raise InputError(
             f"{store.path} holds no pictures to calibrate for", "txtdiff-eval run or score first."
         )
-    if upsamplers:
-        from eval.calibration.upsampled import plan_upsampled  # torch, for those who ask for it
-
-        work += plan_upsampled(store, [suite for suite, _ in suites], upsamplers, device)
+    work: list[tuple[Plan, Generator]] = []
+    for suite, edges_px in suites:
+        # What was enlarged is read beside what was set at either size.
+        ends_px = set() if found is None else {found.small_px, found.large_px}
+        for edge_px in sorted(ends_px | ({size_px} if size_px is not None else set(edges_px))):
+            for role in ROLES:
+                plan = Plan(suite, typeset_cells(suite), [typeset_setting(suite, edge_px, role)])
+                work.append((plan, Typesetter()))
+    if found is not None:
+        work += plan_upsampled(store, [suite for suite, _ in suites], found, device)
     for plan, generator in work:
         start_run(store, plan, gather_provenance())
         write_plan(store, plan)

@@ -31,13 +31,14 @@ def ceiling_lines(store: Store, setting_ids: Sequence[str], protocols: Sequence[
         protocols: one for each reader.
     """
     renders = _renders(store, setting_ids)
-    records = []
+    records, n_suites = [], renders["suite_id"].nunique()
     for protocol in protocols:
         counts = load_counts(store, setting_ids, protocol.id)
         [(reader,)] = store.rows("SELECT name FROM readers WHERE reader_id = ?", [protocol.reader_id])
         frame = counts[counts["n_target"] > 0].merge(renders, on=["setting_id", "prompt_id", "seed"])
-        for (_, size), of_size in frame.groupby(["edge_px", "size"], sort=True):
-            records += [{"reader": reader, "size": size} | row for row in _rows(of_size)]
+        for (suite_id, _, size), of_size in frame.groupby(["suite_id", "edge_px", "size"], sort=True):
+            head = {"reader": reader} | ({"suite": suite_id} if n_suites > 1 else {}) | {"size": size}
+            records += [head | row for row in _rows(of_size)]
     yield from table_lines(pa.Table.from_pylist(records))
 
 
@@ -52,20 +53,26 @@ def charset(text: str) -> str:
 
 
 def _renders(store: Store, setting_ids: Sequence[str]) -> pd.DataFrame:
-    """Role, edge, how it came to that edge, and height of letters of each typeset picture."""
+    """Role, edge, how it came to that edge, and height of letters of each typeset picture.
+
+    An upsampler can fail on one: that picture has no height, and counts as wrong.
+    """
     frame = store.frame(
-        """SELECT setting_id, prompt_id, seed, regions, spec->>'$.role' AS role, width_px AS edge_px,
-                  if((spec->>'$.upsamplers') IS NULL, width_px || ' px', label) AS size
-           FROM samples JOIN settings USING (setting_id)
-           WHERE status = 'done' AND setting_id IN (SELECT unnest(?))""",
+        """SELECT setting_id, suite_id, prompt_id, seed, regions, spec->>'$.role' AS role,
+                  max(width_px) OVER (PARTITION BY setting_id) AS edge_px,
+                  if(role = 'enlarged', label, edge_px || ' px') AS size
+           FROM samples JOIN settings USING (setting_id) WHERE setting_id IN (SELECT unnest(?))""",
         [list(setting_ids)],
     )
-    return frame.assign(height_px=[_height_px(json.loads(regions)) for regions in frame.pop("regions")])
+    return frame.assign(height_px=[_height_px(regions) for regions in frame.pop("regions")])
 
 
-def _height_px(regions: Sequence[Sequence[Sequence[float]]]) -> float:
+def _height_px(regions: str | None) -> float:
     """Of the ink of the lowest line: it decides whether the whole is read."""
-    return min(max(y for _, y in region) - min(y for _, y in region) for region in regions)
+    if not isinstance(regions, str):
+        return float("nan")
+    boxes = json.loads(regions)
+    return float(min(max(y for _, y in box) - min(y for _, y in box) for box in boxes))
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[dict[str, object]]:
@@ -90,7 +97,7 @@ def _shares(frame: pd.DataFrame) -> dict[str, object]:
     """Ceiling and floor in per cent, with intervals, and the number of pictures behind each."""
     shares: dict[str, object] = {}
     for role, name in (("ceiling", "read right"), ("trap", "error overlooked")):
-        rows = frame[frame["role"] == role]
+        rows = frame[frame["role"].replace("enlarged", "ceiling") == role]
         if rows.empty:
             shares |= {name: "", f"n {role}": 0}
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,19 @@ from eval.suites import Cell, Suite
 from eval.sweep import Setting, make_setting
 from eval.text_metrics.normalisers import flat
 
-__all__ = ["N_RENDERS", "Role", "Typesetter", "typeset_cells", "typeset_setting", "with_one_error"]
+__all__ = [
+    "N_RENDERS",
+    "ROLES",
+    "Role",
+    "Typesetter",
+    "typeset",
+    "typeset_cells",
+    "typeset_setting",
+    "with_one_error",
+]
 
 Role = Literal["ceiling", "trap"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 N_RENDERS = 8
 """Pictures per text, each in another family of type."""
@@ -39,11 +49,15 @@ class Typesetter:
 
     def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
         """Pictures of the setting's size."""
-        drawn = [_draw(cell, setting.spec["size_px"], setting.spec["role"]) for cell in cells]
-        return [
-            Made(cell, picture, regions=regions)
-            for cell, (picture, regions) in zip(cells, drawn, strict=True)
-        ]
+        return typeset(cells, setting.spec["size_px"], setting.spec["role"])
+
+
+def typeset(cells: Sequence[Cell], size_px: int, role: Role) -> list[Made]:
+    """The pictures of these cells, (size_px, size_px, 3); a cell's is the same in any company."""
+    drawn = [_draw(cell, size_px, role) for cell in cells]
+    return [
+        Made(cell, picture, regions=regions) for cell, (picture, regions) in zip(cells, drawn, strict=True)
+    ]
 
 
 def typeset_setting(suite: Suite, size_px: int, role: Role) -> Setting:

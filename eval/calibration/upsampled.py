@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,31 @@ import torch
 
 from datatools.errors import InputError
 from datatools.ocr import Polygon
-from eval.calibration.typesetter import Typesetter, typeset_cells
+from eval.calibration.typesetter import typeset, typeset_cells
 from eval.generators import Made
 from eval.generators.cascade import stage_settings
+from eval.machine.provenance import name_device
 from eval.run import Plan
 from eval.store import Store
 from eval.suites import Cell, Suite
 from eval.sweep import Setting, make_setting
-from txtdiff.cascade import Cascade, Prompt, Stage, sample_pictures
+from txtdiff.cascade import Cascade, Prompt, sample_pictures
 from txtdiff.stages import load_stage
+from txtdiff.training.checkpoint import digest_of, find_checkpoint
+from txtdiff.training.contents import load_config
 from txtdiff.training.distributed import pick_device
 from txtdiff.which_weights import parse_weights
 
-__all__ = ["UpsampledTypesetter", "plan_upsampled"]
+__all__ = ["UpsampledTypesetter", "Upsamplers", "find_upsamplers", "plan_upsampled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Upsamplers:
+    """Checkpoints of one cascade's upsamplers, smallest first, and the edges that they take and give."""
+
+    checkpoints: tuple[Path, ...]
+    small_px: int
+    large_px: int
 
 
 class UpsampledTypesetter:
@@ -32,59 +44,74 @@ class UpsampledTypesetter:
 
     batch_size = 16
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        self._stages = tuple(stages)
+    def __init__(self, upsamplers: Upsamplers, weights: str, device: str) -> None:
+        self._small_px = upsamplers.small_px
+        where = pick_device(device)
+        self._stages = tuple(
+            load_stage(path, parse_weights(weights), where) for path in upsamplers.checkpoints
+        )
+        self._device = name_device(self._stages[0].model.device)
 
     def make(self, setting: Setting, cells: Sequence[Cell]) -> list[Made]:
-        """Pictures of the last upsampler's size."""
-        typeset = Typesetter().make(setting, cells)
-        small = torch.stack([torch.tensor(made.picture) for made in typeset]).permute(0, 3, 1, 2)
-        cascade = Cascade(self._stages, small.float() / 127.5 - 1)
+        """Pictures of the last upsampler's size; texts, type and colours are those of the small ceiling."""
+        small = typeset(cells, self._small_px, "ceiling")
+        pictures = torch.stack([torch.tensor(made.picture) for made in small]).permute(0, 3, 1, 2)
+        cascade = Cascade(self._stages, pictures.float() / 127.5 - 1)
         prompts = [Prompt(txt=cell.prompt.txt, capt=cell.prompt.capt, seed=cell.seed) for cell in cells]
         settings = [stage_settings(spec) for spec in setting.spec["upsamplers"]]
         [batch] = sample_pictures(cascade, prompts, settings, len(cells))
-        scale = cascade.size_px / small.shape[-1]
+        scale = cascade.size_px / self._small_px
         return [
-            Made(made.cell, picture, regions=_scaled(made.regions or (), scale))
-            for made, picture in zip(typeset, batch.pictures, strict=True)
+            Made(
+                made.cell,
+                picture,
+                seconds=batch.seconds / len(cells),
+                n_evaluations=batch.n_evaluations,
+                device=self._device,
+                regions=_scaled(made.regions or (), scale),
+            )
+            for made, picture in zip(small, batch.pictures, strict=True)
         ]
 
 
+def find_upsamplers(paths: Sequence[Path]) -> Upsamplers:
+    """The checkpoints behind these paths, no weights read yet.
+
+    Raises:
+        InputError: a checkpoint cannot be used, or is a base model's.
+    """
+    checkpoints = tuple(find_checkpoint(path) for path in paths)
+    models = [load_config(checkpoint).model for checkpoint in checkpoints]
+    for path, model in zip(paths, models, strict=True):
+        if model.upsampler is None:
+            raise InputError(f"{path} is a base model", "--upsampler wants what enlarges its pictures.")
+    first = models[0].upsampler
+    assert first is not None
+    return Upsamplers(checkpoints, first.small_size_px, models[-1].image_size_px)
+
+
 def plan_upsampled(
-    store: Store, suites: Sequence[Suite], checkpoints: Sequence[Path], device: str
+    store: Store, suites: Sequence[Suite], upsamplers: Upsamplers, device: str
 ) -> list[tuple[Plan, UpsampledTypesetter]]:
     """Typeset pictures of each suite, enlarged in every way in which these checkpoints enlarged its rows.
 
-    Args:
-        checkpoints: upsamplers of one cascade, smallest first.
-
     Raises:
-        InputError: a checkpoint cannot be used, or no row of the store was enlarged by them.
+        InputError: no row of the store was enlarged by them.
     """
-    where = pick_device(device)
-
-    @cache
-    def stages(weights: str) -> list[Stage]:
-        return [load_stage(path, parse_weights(weights), where) for path in checkpoints]
-
-    digests = [stage.digest for stage in stages("averaged")]
     plans = []
     for suite in suites:
-        for weights, upsamplers in _ways(store, suite, digests):
-            setting = _setting(suite, stages(weights), weights, upsamplers)
-            plan = Plan(suite, typeset_cells(suite), [setting])
-            plans.append((plan, UpsampledTypesetter(stages(weights))))
+        for weights, ways in _ways(store, suite, [digest_of(path) for path in upsamplers.checkpoints]):
+            plan = Plan(suite, typeset_cells(suite), [_setting(suite, upsamplers, weights, ways)])
+            plans.append((plan, UpsampledTypesetter(upsamplers, weights, device)))
     if not plans:
-        names = ", ".join(map(str, checkpoints))
+        names = ", ".join(map(str, upsamplers.checkpoints))
         raise InputError(
             f"no row of {store.path} was enlarged by {names}", "Name the upsamplers of a row, smallest first."
         )
     return plans
 
 
-def _ways(
-    store: Store, suite: Suite, digests: Sequence[str | None]
-) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def _ways(store: Store, suite: Suite, digests: Sequence[str]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Weights and settings of the upsamplers of rows whose upsamplers are these."""
     rows = store.rows(
         """SELECT spec->>'$.weights', spec->>'$.upsamplers' FROM settings
@@ -96,24 +123,21 @@ def _ways(
 
 
 def _setting(
-    suite: Suite, stages: Sequence[Stage], weights: str, upsamplers: Sequence[Mapping[str, Any]]
+    suite: Suite, upsamplers: Upsamplers, weights: str, ways: Sequence[Mapping[str, Any]]
 ) -> Setting:
-    first = stages[0].config.upsampler
-    if first is None:
-        raise InputError(f"{stages[0].name} is a base model", "Name the upsamplers of a row.")
-    small_px = first.small_size_px
-    spec = {"generator": "typeset", "suite": suite.id, "role": "ceiling", "size_px": small_px, "version": 1}
-    ways = "; ".join(map(_way_in_words, upsamplers))
-    label = f"{small_px} px enlarged to {stages[-1].config.image_size_px} px ({ways})"
-    return make_setting(spec | {"weights": weights, "upsamplers": list(upsamplers)}, label)
+    """A role of its own: these pictures are nobody's ceiling."""
+    spec = {"generator": "typeset", "suite": suite.id, "role": "enlarged", "size_px": upsamplers.small_px}
+    spec |= {"version": 1, "weights": weights, "upsamplers": list(ways)}
+    words = [_way_in_words(way) for way in ways] + ([] if weights == "averaged" else [f"weights {weights}"])
+    label = f"{upsamplers.small_px} px enlarged to {upsamplers.large_px} px ({', '.join(words)})"
+    return make_setting(spec, label)
 
 
 def _way_in_words(stage: Mapping[str, Any]) -> str:
     """ "ddim:5", and what else is said of a stage: "ddim:5 low_res_consistency=0.5"."""
-    usual = {"checkpoint", "sampler", "n_steps"} | {
-        key for key, value in stage.items() if key.startswith("guidance") and value == 1
-    }
-    others = [f"{key}={value}" for key, value in stage.items() if key not in usual]
+    usual = {"checkpoint", "sampler", "n_steps"}
+    usual |= {name for name in ("guidance_txt", "guidance_capt") if stage.get(name) == 1}
+    others = [f"{name}={value}" for name, value in stage.items() if name not in usual]
     return " ".join([f"{stage['sampler']}:{stage['n_steps']}", *others])
 
 

@@ -100,3 +100,5 @@ class Board:
     """Holm-adjusted p that two settings have the same EM, paired by prompt; settings of one group only."""
     agreements: list[ReaderPair] = field(default_factory=list)
     """How far readers agree, for each setting and pair of readers; never part of a rank."""
+    conditions: tuple[str, ...] = ()
+    """What the rows were chosen by, of all that the store has; their ranks are among all."""

@@ -28,7 +28,7 @@ def load_calibrations(store: Store, protocol_ids: Sequence[str]) -> Calibrations
         (setting_id, json.loads(spec))
         for setting_id, spec in store.rows(
             """SELECT setting_id, spec FROM settings WHERE spec->>'$.generator' = 'typeset'
-               AND (spec->>'$.upsamplers') IS NULL ORDER BY position"""
+               AND spec->>'$.role' IN ('ceiling', 'trap') ORDER BY position"""
         )
     ]
     found = {}

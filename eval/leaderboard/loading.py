@@ -32,15 +32,15 @@ __all__ = ["load_board"]
 
 def load_board(
     store: Store,
-    only: Callable[[Sequence[BoardRow]], Sequence[BoardRow]] | None = None,
     max_pictures: int = 2_000,
+    only: Callable[[Sequence[BoardRow]], Sequence[BoardRow]] | None = None,
 ) -> Board:
     """The whole leaderboard, best rows first; the same store gives the same board.
 
     Args:
-        only: picks the rows that the board is about, samples and totals included; their ranks, ties and
-            intervals stay those among all rows.
         max_pictures: how many pictures to load at most, for the wall of samples.
+        only: picks the rows that the board is about, panels, samples and totals included; their ranks, ties
+            and intervals stay those among all rows. None: all, and settings without scores in the totals.
     """
     labels = distinct_labels(store)
     settings = [
@@ -67,25 +67,28 @@ def load_board(
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
     ordered, pair_p = rank_rows(rows, frames)
     ordered = lock_columns(ordered, picture_protocols(store))
+    metrics = _metrics(ordered)
     if only is not None:
         ordered = list(only(ordered))
         ids = list(dict.fromkeys(row.setting_id for row in ordered))
-    main = ordered[0].protocol_id if ordered else None
-    main_spec = protocols[main].spec if main else {}
-    main_counts = _joined([frames[key, main or ""] for key in ids if (key, main) in frames])
-    ceilings = _joined(ceiling_counts((row for row in ordered if row.protocol_id == main), calibrations))
+    main = ordered[0].protocol_id if ordered else ""
+    # Panels are of one protocol: a row of another shows what stands in it alone.
+    main_rows = [row for row in ordered if row.protocol_id == main]
+    main_ids = [row.setting_id for row in main_rows]
+    counts_of_main = _joined([frames[row.setting_id, main] for row in main_rows])
+    ceilings = _joined(ceiling_counts(main_rows, calibrations))
     return Board(
         rows=ordered,
-        samples=load_samples(store, ids, main, main_spec, max_pictures) if main else [],
-        metrics=_metrics(ordered),
+        samples=load_samples(store, main_ids, main, protocols[main].spec, max_pictures) if main else [],
+        metrics=metrics,
         provenance=_provenance(store, protocols),
         floors=load_floors(store, ordered),
         suite=", ".join(sorted({suite_id for setting_id, *_, suite_id in settings if setting_id in ids})),
-        counts=asdict(count_pictures(store, ids, main or "")),
-        em_by_length=em_by_length(main_counts) | em_by_length(ceilings),
-        confusions=confusions(main_counts) | confusions(ceilings),
-        error_kinds=error_kinds(main_counts) | error_kinds(ceilings),
-        pair_p={pair: p for pair, p in pair_p.items() if set(pair) <= set(ids)},
+        counts=asdict(count_pictures(store, ids, main)),
+        em_by_length=em_by_length(counts_of_main) | em_by_length(ceilings),
+        confusions=confusions(counts_of_main) | confusions(ceilings),
+        error_kinds=error_kinds(counts_of_main) | error_kinds(ceilings),
+        pair_p={pair: p for pair, p in pair_p.get(main, {}).items() if set(pair) <= set(main_ids)},
         agreements=load_agreements(store, ids),
     )
 

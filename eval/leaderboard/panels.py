@@ -13,7 +13,7 @@ from eval.leaderboard.board import LengthBin
 from eval.statistics import wilson
 from eval.text_metrics.normalisers import Normaliser, flat, graphemes
 
-__all__ = ["confusions", "count_confusions", "em_by_length"]
+__all__ = ["confusions", "count_confusions", "em_by_length", "with_readings"]
 
 _EDGES = (1, 3, 5, 7, 9, 12, 16, 24, 40, 80, 10**6)
 
@@ -30,15 +30,19 @@ def em_by_length(counts: pd.DataFrame) -> dict[str, list[LengthBin]]:
 
 
 def confusions(counts: pd.DataFrame, n_most: int = 200) -> dict[str, list[tuple[str, str, int]]]:
-    """The most frequent (asked, read, times) of each setting, over pictures in which something was read."""
-    if counts.empty:
-        return {}
-    read = counts[counts["reading"].fillna("") != ""]
+    """The most frequent (asked, read, times) of each setting, over `with_readings`."""
     found = {}
-    for key, frame in read.groupby("setting_id", sort=False):
+    for key, frame in with_readings(counts).groupby("setting_id", sort=False):
         most = count_confusions(zip(frame["txt"], frame["reading"], strict=True))[:n_most]
         found[str(key)] = [(asked, answered, n) for (asked, answered), n in most]
     return found
+
+
+def with_readings(counts: pd.DataFrame) -> pd.DataFrame:
+    """The pictures that were asked for text and in which something was read."""
+    if counts.empty:
+        return pd.DataFrame(columns=["setting_id", "txt", "reading"])
+    return counts[(counts["reading"].fillna("") != "") & (counts["txt"].str.strip() != "")]
 
 
 def count_confusions(

@@ -15,32 +15,35 @@ from eval.metrics.registry import HEADLINE
 from eval.statistics import Floats, bootstrap_weights, ratio_draws
 from eval.statistics.ranking import competition_ranks, pair_p_values, rank_intervals, tie_letters
 
-__all__ = ["rank_rows"]
+__all__ = ["PairP", "rank_rows"]
+
+PairP = dict[tuple[str, str], float]
+"""Of two settings, by their ids."""
 
 _LEVEL = 0.05  # of the tests that tell rows apart, over all pairs of a group together
 
 
 def rank_rows(
     rows: Sequence[BoardRow], frames: Mapping[tuple[str, str], pd.DataFrame]
-) -> tuple[list[BoardRow], dict[tuple[str, str], float]]:
+) -> tuple[list[BoardRow], dict[str, PairP]]:
     """Rows with ranks and tie letters, group by group, the group with the most pictures first.
 
     Args:
         frames: counts per picture (`text_scores`) by setting and protocol.
 
     Returns:
-        The rows in order, and the Holm-adjusted p of every pair of settings of a group.
+        The rows in order, and by protocol the Holm-adjusted p of every pair of settings of a group.
     """
     groups: dict[str, list[BoardRow]] = defaultdict(list)
     for row in rows:
         groups[_group(row, frames[row.setting_id, row.protocol_id])].append(row)
     ordered: list[BoardRow] = []
-    pair_p: dict[tuple[str, str], float] = {}
+    pair_p: dict[str, PairP] = defaultdict(dict)
     for members in sorted(groups.values(), key=lambda group: (-group[0].n_pictures[1], -len(group))):
         best_first = sorted(members, key=_order)
         ranked, p = _rank_group(best_first, [frames[row.setting_id, row.protocol_id] for row in best_first])
         ordered += ranked
-        pair_p |= p
+        pair_p[members[0].protocol_id] |= p
     return ordered, pair_p
 
 
@@ -56,9 +59,7 @@ def _order(row: BoardRow) -> tuple[float, float]:
     return -best, cer.value if cer.value is not None else float("inf")
 
 
-def _rank_group(
-    rows: Sequence[BoardRow], frames: Sequence[pd.DataFrame]
-) -> tuple[list[BoardRow], dict[tuple[str, str], float]]:
+def _rank_group(rows: Sequence[BoardRow], frames: Sequence[pd.DataFrame]) -> tuple[list[BoardRow], PairP]:
     if rows[0].scores[HEADLINE].value is None:
         return list(rows), {}
     means, is_binary = _prompt_means(frames)

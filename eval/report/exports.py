@@ -67,11 +67,22 @@ def _json(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo])
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [asdict(row) for row in rows],
         "floors": [asdict(row) for row in board.floors],
-        "error_kinds": {key: asdict(kinds) for key, kinds in board.error_kinds.items()},
+        "panels": _panels(board),
+        "conditions": list(board.conditions),
         "agreements": [asdict(pair) for pair in board.agreements],
         "provenance": board.provenance,
     }
     return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _panels(board: Board) -> dict[str, Any]:
+    """What lies behind the rows of the first row's protocol, and its ceilings: counts by setting_id."""
+    return {
+        "protocol_id": board.rows[0].protocol_id if board.rows else None,
+        "em_by_length": {key: [asdict(one) for one in bins] for key, bins in board.em_by_length.items()},
+        "confusions": board.confusions,
+        "error_kinds": {key: asdict(kinds) for key, kinds in board.error_kinds.items()},
+    }
 
 
 def _markdown(board: Board, rows: Sequence[BoardRow], metrics: Sequence[MetricInfo]) -> bytes:

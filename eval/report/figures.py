@@ -141,7 +141,7 @@ def _lengths(board: Board) -> Figure | None:
     ceilings = {row.ceiling_id: row for row in known if row.ceiling_id in board.em_by_length}
     for (ceiling_id, row), dashes in zip(ceilings.items(), DASHES, strict=False):
         bins = board.em_by_length[ceiling_id or ""]
-        label = "reader's ceiling" + (f" at {row.size_px} px" if len(ceilings) > 1 else "")
+        label = "reader's ceiling" + (f", {row.suite_id} at {row.size_px} px" if len(ceilings) > 1 else "")
         em = [100 * b.em for b in bins]
         axes.plot(_middles(bins), em, color="k", linestyle=dashes, linewidth=0.9, label=label)
     axes.set_ylim(0, 101)
@@ -152,11 +152,12 @@ def _lengths(board: Board) -> Figure | None:
 def _grid(board: Board) -> Figure | None:
     """EM by steps and text guidance, a panel for each sampler and size of picture."""
     cells: dict[str, dict[tuple[Any, Any], float]] = {}
-    has_sizes = len({row.size_px for row in _main_rows(board)}) > 1
-    for row in reversed(_main_rows(board)):  # the best of rows that share a cell is written last
-        steps, guidance, em = row.spec.get("n_steps"), row.spec.get("guidance_txt"), _em(row)
-        if steps is not None and guidance is not None and em is not None:
-            cells.setdefault(_panel_title(row, has_sizes), {})[steps, guidance] = 100 * em
+    rows = [row for row in _main_rows(board) if {"n_steps", "guidance_txt"} <= row.spec.keys()]
+    has_sizes = len({row.size_px for row in rows}) > 1
+    for row in reversed(rows):  # the best of rows that share a cell is written last
+        if (em := _em(row)) is not None:
+            place = row.spec["n_steps"], row.spec["guidance_txt"]
+            cells.setdefault(_panel_title(row, has_sizes), {})[place] = 100 * em
     if sum(map(len, cells.values())) < 2:
         return None
     from matplotlib.figure import Figure

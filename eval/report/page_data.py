@@ -18,6 +18,7 @@ def board_data(board: Board) -> dict[str, Any]:
     names = [metric.id for metric in board.metrics]
     return {
         "suite": board.suite,
+        "conditions": list(board.conditions),
         "counts": board.counts,
         "metrics": [asdict(metric) for metric in board.metrics],
         "rows": [_row(row, names) for row in board.rows],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,10 +81,12 @@ def filter_rows(rows: Sequence[BoardRow], conditions: Sequence[Condition]) -> li
     Raises:
         InputError: no row has a property of that name, or none fits.
     """
+    if not rows:
+        return []
     for condition in conditions:
         _check_name(rows, condition.name)
     kept = [row for row in rows if all(condition.holds(row) for condition in conditions)]
-    if rows and not kept:
+    if not kept:
         asked = " and ".join(f"{one.name} {one.operator} {one.value}" for one in conditions)
         raise InputError(f"no row has {asked}", f"There are {len(rows)} rows without --filter.")
     return kept
@@ -133,10 +135,11 @@ def choose_metrics(board: Board, names: Sequence[str] | None) -> list[MetricInfo
     return [known[name] for name in names]
 
 
-def failing_rows(rows: Sequence[BoardRow], gates: Sequence[Condition]) -> list[str]:
+def failing_rows(board: Board, gates: Sequence[Condition]) -> list[str]:
     """What is wrong with the rows shown: one line for each that a gate holds for, or that lacks its value."""
+    rows = board.rows
     for gate in gates:
-        _check_name(rows, gate.name)
+        _check_name(rows, gate.name, (metric.id for metric in board.metrics))
     wrong = []
     for gate in gates:
         for row in rows:
@@ -158,7 +161,7 @@ def _property(row: BoardRow, name: str) -> float | str | None:
     return None if found is None else str(found)
 
 
-def _check_name(rows: Sequence[BoardRow], name: str) -> None:
-    known = set(_OWN).union(*(row.scores.keys() | row.spec.keys() for row in rows))
+def _check_name(rows: Sequence[BoardRow], name: str, others: Iterable[str] = ()) -> None:
+    known = set(_OWN).union(others, *(row.scores.keys() | row.spec.keys() for row in rows))
     if name not in known:
         raise InputError(f"no row has '{name}'", suggest(name, known) or f"Known: {', '.join(sorted(known))}")

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -42,7 +43,8 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
     if options.file_format == "parquet" and options.out is None:
         raise InputError("parquet is no text to print", "Name a file with --out.")
     with open_store(store_path) as store:
-        board = load_board(store, lambda rows: filter_rows(rows, conditions))
+        only = partial(filter_rows, conditions=conditions) if conditions else None
+        board = replace(load_board(store, only=only), conditions=tuple(options.conditions))
     if not board.rows:
         raise InputError(f"{store_path} holds no scores yet", "txtdiff-eval run or score makes them.")
     plots = None if options.plots is None else options.plots / "tradeoff.svg"
@@ -57,7 +59,7 @@ def write_report(store_path: Path, options: ReportOptions) -> bool:
         files = write_figures(replace(board, rows=rows), options.plots)
         names = ", ".join(sorted({file.stem for file in files})) or "none: there are no numbers to draw"
         say(f"plots in {options.plots}: {names}")
-    wrong = failing_rows(rows, gates)
+    wrong = failing_rows(board, gates)
     for line in wrong:
         say(f"gate: {plain(line)}")
     return bool(wrong)

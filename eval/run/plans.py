@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from txtdiff.config import RunConfig
 from txtdiff.data.config import DataConfig
 from txtdiff.model.unet import build_network
 from txtdiff.pretrained import cascade_paths
-from txtdiff.training.checkpoint import MANIFEST, find_checkpoint, list_checkpoints
+from txtdiff.training.checkpoint import digest_of, find_checkpoint, list_checkpoints
 from txtdiff.training.contents import load_config, read_facts
 from txtdiff.which_weights import Weights
 
@@ -141,8 +140,8 @@ def _outline(checkpoint: Path, weights: Weights) -> Stage:
             network = build_network(config.model)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         raise InputError(f"{checkpoint} describes no network that can be built: {error}") from error
-    digest = hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()
-    return Stage(StageModel(network, config.diffusion, low_res=config.data.low_res), str(checkpoint), digest)
+    model = StageModel(network, config.diffusion, low_res=config.data.low_res)
+    return Stage(model, str(checkpoint), digest_of(checkpoint))
 
 
 def _check_weights(config: RunConfig, weights: Weights, checkpoint: Path) -> None:

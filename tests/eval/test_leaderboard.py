@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,20 +19,30 @@ from rich.console import Console
 from datatools.errors import InputError
 from eval.cli import report_main
 from eval.leaderboard import load_board
-from eval.leaderboard.board import Board
+from eval.leaderboard.board import Board, BoardRow
 from eval.leaderboard.comparison import compare_settings
 from eval.metrics.registry import all_metrics
 from eval.metrics.score import Score
 from eval.reading.protocol import Protocol
 from eval.report.exports import export_board
 from eval.report.options import ReportOptions
-from eval.report.selection import choose_metrics, failing_rows, filter_rows, parse_condition, sort_rows
+from eval.report.selection import (
+    Condition,
+    choose_metrics,
+    failing_rows,
+    filter_rows,
+    parse_condition,
+    sort_rows,
+)
 from eval.report.terminal import format_score, print_board
 from eval.report.writing import write_report
+from eval.run import write_plan
 from eval.scoring.steps import score_again
 from eval.store import open_store
 from eval.store.labels import distinct_labels
 from eval.store.lines import compat_lines
+from eval.suites.listing import kinds_lines, suites_lines
+from eval.sweep import make_setting
 
 HOSTILE = "[red]x[/] <script>alert(1)</script> | & _ % \x1b[31m =1+1"
 
@@ -135,8 +147,8 @@ def test_conditions_choose_rows_and_gates_name_them(board: Board) -> None:
     assert [row.label for row in filter_rows(board.rows, [parse_condition("label = wrong")])] == ["wrong"]
     assert sort_rows(board, "cer")[0].label == "right"
     assert sort_rows(board, "em_ci")[-1].label == "wrong"
-    assert len(failing_rows(board.rows, [parse_condition("em_ci < 0.8")])) == 2
-    assert not failing_rows(board.rows, [parse_condition("n_evaluations != 7")])
+    assert len(failing_rows(board, [parse_condition("em_ci < 0.8")])) == 2
+    assert not failing_rows(board, [parse_condition("n_evaluations != 7")])
 
 
 @pytest.mark.parametrize("text", ["em_ci", "< 3", "em_ci ~ 3", ""])
@@ -155,7 +167,7 @@ def test_unknown_names_are_errors_with_a_suggestion(board: Board) -> None:
 def test_a_gate_without_a_value_fails(board: Board) -> None:
     board.rows[0].scores["none"] = Score(None, reason="not today", ranked=False)
     try:
-        assert "no value" in failing_rows(board.rows[:1], [parse_condition("none > 3")])[0]
+        assert "no value" in failing_rows(board, [parse_condition("none > 3")])[0]
     finally:
         del board.rows[0].scores["none"]
 
@@ -219,9 +231,9 @@ def test_settings_that_share_a_label_are_told_apart_everywhere(tmp_path: Path) -
 
 
 def test_a_filter_rules_page_samples_and_totals_and_leaves_ranks(path: Path, tmp_path: Path) -> None:
-    only = lambda rows: filter_rows(rows, [parse_condition("label = wrong")])  # noqa: E731
+    only = partial(filter_rows, conditions=[parse_condition("label = wrong")])
     with open_store(path) as store:
-        whole, board = load_board(store), load_board(store, only)
+        whole, board = load_board(store), load_board(store, only=only)
     [row] = board.rows
     assert row == whole.rows[-1]
     assert row.rank == 3
@@ -232,6 +244,67 @@ def test_a_filter_rules_page_samples_and_totals_and_leaves_ranks(path: Path, tmp
     write_report(path, ReportOptions(html=page, conditions=("label = wrong",)))
     assert row.setting_id in page.read_text()
     assert whole.rows[0].setting_id not in page.read_text()
+    assert '"conditions":["label = wrong"]' in page.read_text()
+
+
+def test_a_report_counts_settings_that_are_not_scored_yet(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, _ = fill(store, {"right": right})
+        later = make_setting({"generator": "later"}, "later")
+        write_plan(store, replace(plan, settings=[later]))
+    n = len(plan.cells)
+    write_report(store_path(tmp_path), ReportOptions())
+    assert f"{2 * n} pictures expected, {n} done, 0 without text, {n} failed" in capfd.readouterr().out
+    write_report(store_path(tmp_path), ReportOptions(conditions=("label = right",)))
+    assert f"{n} pictures expected, {n} done, 0 without text, 0 failed" in capfd.readouterr().out
+
+
+def test_a_filter_over_protocols_shows_each_row_what_is_its_own(tmp_path: Path) -> None:
+    """The panels are the first row's protocol's; a row of another one has none of them."""
+    with open_store(store_path(tmp_path), "write") as store:
+        plan, protocol = fill(store, {"right": right, "wrong": wrong}, small_suite(40))
+        blind = Protocol(protocol.reader_id, 1.0)  # no line is as sure as that
+        score_again(store, [setting.id for setting in plan.settings], blind)
+        whole = load_board(store)
+
+        def only(rows: Sequence[BoardRow]) -> list[BoardRow]:
+            kept = {("right", protocol.id), ("wrong", blind.id)}
+            return [row for row in rows if (row.label, row.protocol_id) in kept]
+
+        board = load_board(store, only=only)
+        blind_board = load_board(store, only=partial(filter_rows, conditions=[by_protocol(blind)]))
+    first, second = board.rows
+    assert (first.label, second.label) == ("right", "wrong")
+    assert {sample.setting_id for sample in board.samples} == {first.setting_id} == set(board.em_by_length)
+    assert board.pair_p == {}
+    [p] = whole.pair_p.values()
+    [p_blind] = blind_board.pair_p.values()
+    assert p < 0.05
+    assert p_blind == 1
+
+
+def by_protocol(protocol: Protocol) -> Condition:
+    return parse_condition(f"protocol_id = {protocol.id}")
+
+
+def test_a_gate_knows_metrics_that_only_hidden_rows_have(path: Path) -> None:
+    with open_store(path, "write") as store:
+        [(setting_id,)] = store.rows("SELECT setting_id FROM settings WHERE label = 'right'")
+        store.execute(
+            "UPDATE scores SET metric = 'clip_desc' WHERE metric = 'em_alnum' AND setting_id = ?",
+            [setting_id],
+        )
+        options = ReportOptions(
+            conditions=("label = wrong",), gates=("clip_desc < 10",), metrics=["clip_desc"]
+        )
+        store.execute("CHECKPOINT")
+    try:
+        assert write_report(path, options)
+    finally:
+        with open_store(path, "write") as store:
+            store.execute("UPDATE scores SET metric = 'em_alnum' WHERE metric = 'clip_desc'")
 
 
 def test_a_filter_that_nothing_fits_is_an_error_and_no_gate_passes(path: Path) -> None:
@@ -245,6 +318,20 @@ def test_score_prints_value_and_interval(board: Board) -> None:
     assert format_score(Score(0.7123, 0.65, 0.765, 10, 10), em) == "71.2 [65.0 76.5]"
     assert format_score(Score(0.5), em) == "50.0"
     assert format_score(None, em) == "–"
+
+
+def test_the_suites_that_come_along_are_listed_with_their_kinds() -> None:
+    suites = [json.loads(line) for line in suites_lines("jsonl")]
+    assert [(suite["suite"], suite["prompts"], suite["pictures"]) for suite in suites] == [
+        ("smoke", 64, 64),
+        ("dev", 250, 1000),
+        ("full", 1000, 4000),
+    ]
+    kinds = [json.loads(line) for line in kinds_lines("dev", "jsonl")]
+    assert sum(kind["prompts"] for kind in kinds) == 250
+    assert {"trap", "empty", "digits"} <= {kind["kind"] for kind in kinds}
+    with pytest.raises(InputError, match="no suite 'smke'"):
+        list(kinds_lines("smke"))
 
 
 def test_a_report_without_scores_says_so(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_each_size_has_the_ceiling_of_its_own(browser: Browser, board: Board, tm
     note = "document.querySelector('#confusions .status').textContent"
     assert "share among the reader's own errors" in browser.run(note)
     browser.run(f"location.hash = 'row={bare.setting_id}'")
-    browser.wait(f"{note}.includes('not calibrated at this size')")
+    browser.wait(f"{note}.includes('not calibrated for this row')")
     assert_quiet(browser)
 
 

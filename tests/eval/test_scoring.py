@@ -20,8 +20,8 @@ from rapidfuzz.distance import Levenshtein
 import eval.fidelity
 from eval.calibration import Calibration, calibrated_scores
 from eval.clip_score import ClipScorer
-from eval.leaderboard.error_kinds import count_error_kinds
-from eval.leaderboard.panels import count_confusions
+from eval.leaderboard.error_kinds import ErrorKinds, count_error_kinds, error_kinds
+from eval.leaderboard.panels import confusions, count_confusions
 from eval.metrics.aggregate import score_texts
 from eval.metrics.prompts import em_at_k
 from eval.metrics.registry import all_metrics, metric_info
@@ -348,6 +348,8 @@ def test_confusions_name_what_was_taken_for_what() -> None:
         ("corner", "comer", {"merged": 1}),
         ("corn", "cm", {"merged": 1, "lost": 1}),
         ("little", "litttle", {"repeated": 1}),
+        ("book", "boook", {"repeated": 1}),
+        ("to", "toxx", {"added": 2}),
         ("open", "opean", {"added": 1}),
         ("Open", "0pe", {"misread": 1, "lost": 1}),
         ("e\u0301t\u00e9", "ete", {"misread": 2}),
@@ -356,14 +358,24 @@ def test_confusions_name_what_was_taken_for_what() -> None:
     ],
 )
 def test_kinds_of_error(target: str, reading: str, kinds: dict[str, int]) -> None:
-    counted = asdict(count_error_kinds(target, reading))
+    counted = asdict(count_error_kinds([(target, reading)]))
     assert counted.pop("n_asked") == len(graphemes(flat(target, "strict")))
     assert {name: n for name, n in counted.items() if n} == kinds
 
 
+def test_errors_are_counted_where_text_was_asked_for_and_something_read() -> None:
+    frame = pd.DataFrame(
+        [("a", "sign", "sigm"), ("a", "sun", ""), ("a", "", "invented"), ("a", " ", "x"), ("b", "it", "it")],
+        columns=["setting_id", "txt", "reading"],
+    )
+    assert error_kinds(frame) == {"a": ErrorKinds(4, misread=1), "b": ErrorKinds(2)}
+    assert confusions(frame) == {"a": [("n", "m", 1)], "b": []}
+    assert error_kinds(pd.DataFrame()) == {}
+
+
 @given(st.text("abc ", max_size=12), st.text("abc ", max_size=12))
 def test_kinds_of_error_add_up_to_the_edits(target: str, reading: str) -> None:
-    kinds = count_error_kinds(target, reading)
+    kinds = count_error_kinds([(target, reading)])
     n_edits = Levenshtein.distance(flat(target, "strict"), flat(reading, "strict"))
     assert kinds.misread + kinds.lost + 2 * kinds.merged + kinds.repeated + kinds.added == n_edits
 

@@ -29,6 +29,7 @@ __all__ = [
     "as_url",
     "check_there",
     "checkpoint_images",
+    "digest_of",
     "find_checkpoint",
     "is_checkpoint_name",
     "list_checkpoints",
@@ -152,6 +153,11 @@ def read_manifest(path: Path) -> dict[str, dict[str, int | str]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"checkpoint {path}: its {MANIFEST} cannot be used ({plain(str(error))})") from error
     return dict(files)
+
+
+def digest_of(checkpoint: Path) -> str:
+    """sha256 of a checkpoint's manifest, which seals every file: the checkpoint's identity."""
+    return _sha256(checkpoint / MANIFEST)
 
 
 def _sha256(path: Path) -> str:

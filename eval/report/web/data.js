@@ -14,6 +14,8 @@ const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
 for (const row of rows) row.group = `${row.protocol} ${row.suite} ${row.pictures[1]}`;
 const first = rows[0];
 const isForeign = (row) => row.group !== first.group;
+// Lengths, confusions and kinds of error are those of the first row's protocol.
+const hasPanels = (row) => row.protocol === first.protocol;
 const hasReaders = new Set(rows.map((row) => row.reader)).size > 1;
 const foreignWhy = (row) =>
   row.protocol !== first.protocol

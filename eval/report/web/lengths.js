@@ -9,11 +9,13 @@ const AB = [
 const binName = (bin) =>
   bin.shortest === bin.longest ? `${bin.shortest}` : `${bin.shortest}–${bin.longest}`;
 
+const hasLengths = (row) => hasPanels(row) && data.lengths[row.id];
+
 // The rows of the comparison when chosen, else the best, the middle and the last.
 function lengthRows() {
-  const picked = AB.map(([side]) => chosen(side)).filter((row) => row && data.lengths[row.id]);
+  const picked = AB.map(([side]) => chosen(side)).filter((row) => row && hasLengths(row));
   if (picked.length) return picked;
-  const known = rows.filter((row) => !isForeign(row) && data.lengths[row.id]);
+  const known = rows.filter((row) => !isForeign(row) && hasLengths(row));
   return spread(known);
 }
 
@@ -27,6 +29,13 @@ function spread(members) {
 function ceilingsOf(members) {
   const known = members.filter((row) => data.lengths[row.ceiling]);
   return known.filter((row, i) => known.findIndex((other) => other.ceiling === row.ceiling) === i);
+}
+
+// What tells one ceiling from the others.
+function ceilingWords(row, ceilings) {
+  if (ceilings.length < 2) return "";
+  const isOfSize = new Set(ceilings.map((each) => each.size_px)).size === ceilings.length;
+  return isOfSize ? ` of ${row.size_px} px` : `, ${row.suite} at ${row.size_px} px`;
 }
 
 function drawLengths(body) {
@@ -64,8 +73,8 @@ function drawLengths(body) {
       "characters in the text",
       "EM, %",
     ),
-    ceilings.map((row) =>
-      s("path", { class: "ceiling", d: linePath(data.lengths[row.ceiling], scaleX, scaleY, (bin) => bin.em) }),
+    ceilings.map((row, i) =>
+      s("path", { class: `ceiling ceiling-${i + 1}`, d: linePath(data.lengths[row.ceiling], scaleX, scaleY, (bin) => bin.em) }),
     ),
     members.map((row, i) => lengthLine(row, SERIES[i], scaleX, scaleY)),
   );
@@ -80,12 +89,12 @@ function drawLengths(body) {
         "div",
         { class: "legend" },
         keys,
-        ceilings.map((row) =>
+        ceilings.map((row, i) =>
           h(
             "span",
             {},
-            h("i", { class: "dash ceiling-key" }),
-            `what the reader reads of typeset text${ceilings.length > 1 ? ` of ${row.size_px} px` : ""}`,
+            h("i", { class: `dash ceiling-key ceiling-${i + 1}` }),
+            `what the reader reads of typeset text${ceilingWords(row, ceilings)}`,
           ),
         ),
       ),
@@ -94,7 +103,7 @@ function drawLengths(body) {
         {},
         ceilings.length
           ? "The dashed line is the ceiling: the share of correctly typeset texts that the reader gets right."
-          : "The reader was not calibrated at this size, so its own ceiling is not drawn. Choose rows A and B in the table to compare them here.",
+          : "The reader was not calibrated for these rows, so its own ceiling is not drawn. Choose rows A and B in the table to compare them here.",
       ),
     ),
   );
@@ -129,7 +138,7 @@ function lengthLine(row, colour, scaleX, scaleY) {
 }
 
 function lengthSection() {
-  if (!rows.some((row) => data.lengths[row.id])) return null;
+  if (!rows.some(hasLengths)) return null;
   const { part, body } = section(
     "lengths",
     "By length",

@@ -46,14 +46,14 @@ function bestTile() {
   );
   if (!(score.value > 0) && infoOf(headline).higher_is_better)
     return tile(
-      `best ${infoOf(headline).label}`,
+      `best ${infoOf(headline).label}${data.conditions.length ? " shown" : ""}`,
       `${number(score.value, headline)} ${unitOf(headline)}`.trim(),
       interval(score, headline),
       "no setting has written a text right yet",
     );
   const who = tied.length ? `${best.label}; ${tied.length} more cannot be told apart from it` : best.label;
   return tile(
-    `best ${infoOf(headline).label}`,
+    `best ${infoOf(headline).label}${data.conditions.length ? " shown" : ""}`,
     `${number(score.value, headline)} ${unitOf(headline)}`.trim(),
     interval(score, headline),
     who,
@@ -85,6 +85,9 @@ function countTile() {
 
 function headSection() {
   const settings = `${rows.length} ${rows.length === 1 ? "setting" : "settings"}`;
+  const only = data.conditions.length
+    ? `Only rows with ${data.conditions.join(" and ")}; ranks, ties and intervals of ranks are those among all rows. `
+    : "";
   const reader = rows.some((row) => row.protocol !== first.protocol)
     ? "Rows of different protocols stand apart."
     : `Every picture was read by the same reader${first?.reader ? ` (${first.reader})` : ""}.`;
@@ -94,7 +97,7 @@ function headSection() {
     h(
       "p",
       { class: "lead" },
-      `${settings}, suite ${data.suite || "unnamed"}. ${reader} Every number says how sure it is.`,
+      `${settings}, suite ${data.suite || "unnamed"}. ${only}${reader} Every number says how sure it is.`,
     ),
     h("div", { class: "tiles" }, bestTile(), fastTile(), countTile()),
   );

@@ -1,6 +1,6 @@
 // What is taken for what, where every number comes from, and how it is computed.
 
-const confusionRows = rows.filter((row) => data.confusions[row.id]?.length);
+const confusionRows = rows.filter((row) => hasPanels(row) && data.confusions[row.id]?.length);
 
 function confusionShares(key) {
   const most = data.confusions[key] ?? [];
@@ -37,15 +37,9 @@ function confusionLine([asked, read, n], mine, ceiling, widest) {
   );
 }
 
-const ERROR_KINDS = [
-  ["misread", "one letter for another"],
-  ["lost", "left out"],
-  ["merged", "two as one"],
-  ["repeated", "written twice"],
-  ["added", "put in"],
-];
+const ERROR_KINDS = ["misread", "lost", "merged", "repeated", "added"];
 
-// Kinds of error per 100 letters asked for, with the reader's own on typeset text beside them.
+// Kinds of error per 100 characters asked for, with the reader's own on typeset text beside them.
 function kindsOfError(row) {
   const [mine, ceiling] = [data.errors[row.id], data.errors[row.ceiling]];
   if (!mine?.n_asked) return null;
@@ -55,9 +49,9 @@ function kindsOfError(row) {
       "tr",
       {},
       h("th", { scope: "row" }, name),
-      ERROR_KINDS.map(([kind]) => h("td", { class: "count" }, share(kinds, kind))),
+      ERROR_KINDS.map((kind) => h("td", { class: "count" }, share(kinds, kind))),
     );
-  const heads = ["errors per 100 letters", ...ERROR_KINDS.map(([, label]) => label)];
+  const heads = ["errors per 100 characters", ...ERROR_KINDS];
   const head = h("tr", {}, heads.map((label) => h("th", { scope: "col" }, label)));
   const lines = [line("this setting", mine), ceiling?.n_asked ? line("typeset text", ceiling) : null];
   return h(
@@ -72,7 +66,7 @@ function confusionSection() {
   const { part, body } = section(
     "confusions",
     "Confusions",
-    "Which letters are taken for which, as a share of all errors of the row.",
+    "What goes wrong, by kind, and which letters are taken for which, as a share of all errors of the row.",
   );
   const controls = h("div", { class: "controls" });
   const table = h("div", {});
@@ -96,9 +90,9 @@ function confusionSection() {
         (key) => set({ row: key }),
       ),
     );
-    const note = ceiling.total
+    const note = row.ceiling
       ? "The mark is the share among the reader's own errors on typeset text, and the last column the difference: what is left is the model's."
-      : "The reader was not calibrated at this size, so its own confusions are in these numbers.";
+      : "The reader was not calibrated for this row, so its own confusions are in these numbers.";
     fill(
       table,
       kindsOfError(row),
