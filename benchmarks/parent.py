@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from txtdiff.model.attention import split_heads
 
-__all__ = ["parents_layers"]
+__all__ = ["parents_layers", "plain_doubling"]
 
 
 @contextmanager
@@ -36,6 +36,13 @@ def parents_layers() -> Iterator[None]:
     with ExitStack() as stack:
         for name, function in substitutes.items():
             stack.enter_context(mock.patch(f"txtdiff.model.{name}", function))
+        yield
+
+
+@contextmanager
+def plain_doubling() -> Iterator[None]:
+    """While it lasts, a doubled map is convolved as one, with all of its operations."""
+    with mock.patch("txtdiff.model.blocks.convolve_doubled", _convolve_doubled):
         yield
 
 

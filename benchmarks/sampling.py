@@ -4,8 +4,9 @@
 
 The parent project makes two passes and runs the caption's tower in each, with its own attention; ours runs
 the tower once per picture, before the first step, and in one pass computes what comes before text and
-caption once, and what skips from there bring. Outputs are compared first. The three take turns, CPU time on a
-CPU: ratios that neighbours on the machine disturb little. Without --checkpoint the network has the shape of
+caption once, and what skips from there bring. Outputs are compared first, and operations counted: where the
+arithmetic fills the machine, their ratio is what time can come to. The three take turns, CPU time on a CPU:
+ratios that neighbours on the machine disturb little. Without --checkpoint the network has the shape of
 the parent project's README (base-64, 256 channels, caption tower of ViT-L/14@336px), with random weights,
 once with captions and once without; --small is a quarter as wide.
 """
@@ -23,6 +24,7 @@ import torch
 from harness import interleaved, ratio, table
 from parent import parents_layers
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from txtdiff.conditioning import Prompt, StageModel, batch_denoiser
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION, encode_captions, encode_texts
@@ -122,6 +124,7 @@ def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) 
     if apart > MAX_APART:
         raise SystemExit(f"batch {batch}: outputs differ by {apart:.1e} of their deviation")
     cudnn.allow_tf32 = rounded
+    counts = {name: _gflop(step) for name, step in steps.items()}
     on_gpu = device.type == "cuda"
 
     def waited(step: Callable[[], object]) -> Callable[[], None]:
@@ -135,9 +138,16 @@ def compare(network: UNet, diffusion: DiffusionConfig, batch: int, rounds: int) 
     runs = {name: waited(step) for name, step in steps.items()}
     spent = interleaved(runs, rounds, time.perf_counter if on_gpu else time.process_time)
     against = (ratio(spent[name], spent["one"]) for name in ("two", "parent"))
-    row = [str(batch), f"{min(spent['one']):.3g}", *against, f"{apart:.0e}"]
+    fewer = f"{counts['parent'] / counts['one']:.2f}"
+    row = [str(batch), f"{min(spent['one']):.3g}", *against, fewer, f"{apart:.0e}"]
     print(*row, sep=" | ", file=sys.stderr)
     return row
+
+
+def _gflop(step: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return float(counter.get_total_flops()) / 1e9
 
 
 def main() -> None:
@@ -174,7 +184,8 @@ def report(network: UNet, diffusion: DiffusionConfig, args: argparse.Namespace) 
     has = network.config.captions is not None
     kind, target = ("captions", "target 1.7") if has else ("no captions", "target 1.0")
     print(f"{kind}, {network.config.channels} channels, threads: {args.threads}, n = {args.rounds} rounds\n")
-    header = ["pictures", "s a step, one pass", "two passes / one", f"parent / one ({target})", "eps apart"]
+    header = ["pictures", "s a step, one pass", "two passes / one", f"parent / one ({target})"]
+    header += ["operations, parent / one", "eps apart"]
     print(table(header, rows), "\n", flush=True)
 
 

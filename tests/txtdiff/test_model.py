@@ -268,7 +268,11 @@ def test_a_convolution_computed_another_way_is_the_same_convolution() -> None:
             doubled = convolve_doubled(x, conv.weight, conv.bias)
             torch.testing.assert_close(doubled, conv(double(x)), rtol=0, atol=1e-6)
         assert convolve(x, conv.weight, conv.bias).requires_grad
-        assert convolve_doubled(x, conv.weight, conv.bias).requires_grad
+        wanted = (x.requires_grad_(), conv.weight, conv.bias)
+        one, other = convolve_doubled(x, conv.weight, conv.bias), conv(double(x))
+        slope = torch.randn_like(one)
+        for mine, theirs in zip(*(torch.autograd.grad(y, wanted, slope) for y in (one, other)), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("width", "skip_width"), [(64, 64), (64, 32), (40, 24)])
