@@ -96,9 +96,9 @@ def comparison_lines(comparison: Comparison, n_flips: int) -> Iterator[str]:
     yield f"read by {plain(c.reader)}"
     yield f"A  {plain(c.label_a)}: EM {100 * c.em_a:.1f} %"
     yield f"B  {plain(c.label_b)}: EM {100 * c.em_b:.1f} %"
-    low, high = c.interval or (c.em_b - c.em_a, c.em_b - c.em_a)
+    spread = "" if c.interval is None else " [{:+.1f} {:+.1f}]".format(*(100 * end for end in c.interval))
     yield (
-        f"B - A = {100 * (c.em_b - c.em_a):+.1f} points [{100 * low:+.1f} {100 * high:+.1f}], "
+        f"B - A = {100 * (c.em_b - c.em_a):+.1f} points{spread}, "
         f"p = {c.p:.3g} ({c.test}), {c.n_pictures} pictures of {c.n_prompts} prompts"
     )
     n_a, n_b = (sum(flip.winner == side for flip in c.flips) for side in "AB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import comb, log
 
 import numpy as np
@@ -18,6 +19,7 @@ from eval.text_metrics.normalisers import Normaliser, flat, graphemes
 __all__ = ["em_at_k", "score_prompts"]
 
 KS = (4, 8)
+_FITTED = "the parameter of a curve, without an interval: it orders nothing"
 _N_SHIFTS = 4
 
 
@@ -109,11 +111,10 @@ def _capacity(frame: pd.DataFrame) -> dict[str, Score]:
     crossing = middle - spread * level / slope if slope < -1e-3 else np.nan
     inside = lengths.min() <= crossing <= lengths.max()
     reason = "EM does not cross one half within the lengths that were asked for"
+    fitted = partial(Score, n=n, n_expected=n_expected, reason=_FITTED, ranked=False)
     return {
-        "p_char": Score(float(p_char), n=n, n_expected=n_expected),
-        "length_50": Score(float(crossing), n=n, n_expected=n_expected)
-        if inside
-        else Score(None, reason=reason, ranked=False),
+        "p_char": fitted(float(p_char)),
+        "length_50": fitted(float(crossing)) if inside else Score(None, reason=reason, ranked=False),
     }
 
 

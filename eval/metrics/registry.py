@@ -55,6 +55,15 @@ def _column(name: str) -> Column:
     return lambda frame: frame[name].astype("float64")
 
 
+def _or_where_missing(name: str, missing: str) -> Column:
+    """A column of what was read; of a missing picture, which has nothing right, what was asked for."""
+    return lambda frame: frame[name].where(frame["reading"].notna(), frame[missing]).astype("float64")
+
+
+def _nothing_read(frame: pd.DataFrame) -> pd.Series[float]:
+    return (frame["reading"].fillna("").str.strip() == "").astype("float64")
+
+
 def _ned(frame: pd.DataFrame) -> pd.Series[float]:
     longer = frame[["n_target", "n_reading"]].max(axis=1).clip(lower=1)
     return 1 - frame["n_edits"] / longer
@@ -114,7 +123,7 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
             "Mean over pictures of the character error rate, at most 1.",
             _OURS,
         ),
-        lambda frame: (frame["n_edits"] / frame["n_target"]).clip(upper=1),
+        lambda frame: (frame["n_edits"] / frame["n_target"].clip(lower=1)).clip(upper=1),
         None,
     ),
     TextMetric(
@@ -150,7 +159,7 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
     TextMetric(
         _info("word_p", "word precision", "up", "Words read that were asked for, any order.", _OURS),
         _column("n_words_shared"),
-        _column("n_words_reading"),
+        _or_where_missing("n_words_reading", "n_words_target"),
     ),
     TextMetric(
         _info("word_r", "word recall", "up", "Words asked for that were read, any order.", _OURS),
@@ -160,7 +169,7 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
     TextMetric(
         _info("word_f1", "word F1", "up", "Harmonic mean of word precision and recall.", _OURS),
         lambda frame: 2.0 * frame["n_words_shared"],
-        lambda frame: (frame["n_words_target"] + frame["n_words_reading"]).astype("float64"),
+        lambda frame: frame["n_words_target"] + _or_where_missing("n_words_reading", "n_words_target")(frame),
     ),
     TextMetric(
         _info("line_acc", "line accuracy", "up", "Lines asked for that some line read equals.", _OURS),
@@ -170,7 +179,7 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
     TextMetric(
         _info("line_prec", "line precision", "up", "Lines read that were asked for.", _OURS),
         _column("n_lines_shared"),
-        _column("n_lines_reading"),
+        _or_where_missing("n_lines_reading", "n_lines_target"),
     ),
     TextMetric(
         _info("char_recall", "char recall", "up", "Characters asked for that were read, any order.", _OURS),
@@ -180,7 +189,7 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
     TextMetric(
         _info("char_precision", "char precision", "up", "Characters read that were asked for.", _OURS),
         _column("n_chars_shared"),
-        _column("n_chars_reading"),
+        _or_where_missing("n_chars_reading", "n_chars_target"),
     ),
     TextMetric(
         _info(
@@ -207,11 +216,11 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
     TextMetric(
         _info("case_acc", "case", "up", "Letters read right but for case whose case is right too.", _OURS),
         _column("n_case_same"),
-        _column("n_cased"),
+        _or_where_missing("n_cased", "n_chars_target"),
     ),
     TextMetric(
         _info("no_text_rate", "no text", "down", "Share of pictures in which nothing was read.", _OURS),
-        lambda frame: (frame["n_reading"] == 0).astype("float64"),
+        _nothing_read,
         None,
     ),
     TextMetric(
@@ -237,11 +246,11 @@ TEXT_METRICS: tuple[TextMetric, ...] = (
             "spurious",
             False,
             "characters",
-            "Mean characters read where the text is empty.",
+            "Mean characters read where the text is empty, over pictures that were read.",
             _OURS,
         ),
         _column("n_reading"),
-        lambda frame: np.ones(len(frame)),
+        lambda frame: frame["reading"].notna().astype("float64"),
         "empty",
     ),
 )

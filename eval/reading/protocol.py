@@ -22,7 +22,7 @@ __all__ = ["METRICS_VERSION", "KnownProtocol", "Mode", "Protocol", "load_protoco
 Mode = Literal["e2e", "box"]
 """e2e: the reader finds the text itself. box: its recogniser is shown where each line stands."""
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Raised whenever a change of this package could change a text score of the same reading."""
 
 

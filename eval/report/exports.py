@@ -117,7 +117,7 @@ def _printed(
     """Head and rows as the terminal prints them, with who read, and the mark of each reason."""
     notes: dict[str, str] = {}
     arrows = [f"{metric.label} {'↑' if metric.higher_is_better else '↓'}" for metric in metrics]
-    lines = [["rank", "tie", "setting", "read by", "n", *arrows]]
+    lines = [["rank", "tie", "setting", "read by", "pictures", *arrows]]
     for row in rows:
         cells = marked_cells(row, metrics, notes)
         lines.append([*cells[:3], row.reader, *cells[3:]])
@@ -146,7 +146,7 @@ FORMATS: dict[Format, Callable[[Board, Sequence[BoardRow], Sequence[MetricInfo]]
 
 def _record_names(metrics: Sequence[MetricInfo]) -> dict[str, pa.DataType]:
     names = {"rank": pa.int32(), "rank_low": pa.int32(), "rank_high": pa.int32(), "tie": pa.string()}
-    names |= dict.fromkeys(("label", "setting_id", "protocol_id", "spec"), pa.string())
+    names |= dict.fromkeys(("label", "setting_id", "protocol_id", "reader", "suite", "spec"), pa.string())
     names |= {"n_done": pa.int32(), "n_expected": pa.int32()}
     names |= dict.fromkeys(("seconds_per_picture", "n_evaluations"), pa.float64())
     names |= {"device": pa.string()}
@@ -154,6 +154,7 @@ def _record_names(metrics: Sequence[MetricInfo]) -> dict[str, pa.DataType]:
         names |= dict.fromkeys((metric.id, f"{metric.id}_low", f"{metric.id}_high"), pa.float64())
         names |= {
             f"{metric.id}_n": pa.int32(),
+            f"{metric.id}_n_expected": pa.int32(),
             f"{metric.id}_ranked": pa.bool_(),
             f"{metric.id}_reason": pa.string(),
         }
@@ -164,6 +165,7 @@ def _record(row: BoardRow, metrics: Sequence[MetricInfo]) -> dict[str, Any]:
     low, high = row.rank_interval or (None, None)
     record: dict[str, Any] = {"rank": row.rank, "rank_low": low, "rank_high": high, "tie": row.tie}
     record |= {"label": row.label, "setting_id": row.setting_id, "protocol_id": row.protocol_id}
+    record |= {"reader": row.reader, "suite": row.suite_id}
     record |= {"spec": canonical_json(row.spec), "n_done": row.n_pictures[0], "n_expected": row.n_pictures[1]}
     record |= {"seconds_per_picture": row.seconds_per_picture, "n_evaluations": row.n_evaluations}
     record |= {"device": row.device}
@@ -174,6 +176,7 @@ def _record(row: BoardRow, metrics: Sequence[MetricInfo]) -> dict[str, Any]:
             ("_low", "low"),
             ("_high", "high"),
             ("_n", "n"),
+            ("_n_expected", "n_expected"),
             ("_ranked", "ranked"),
         ):
             record[metric.id + suffix] = None if score is None else getattr(score, name)

@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from datatools.errors import InputError, suggest
@@ -22,9 +23,12 @@ __all__ = [
     "sort_rows",
 ]
 
-IF_KNOWN = ("em_rel", "em_unseen")
+IF_KNOWN = ("em_rel", "em_unseen", "halluc_rate")
 """Columns that are shown of themselves where some row has a value."""
-DEFAULT_METRICS = ("em_ci", *IF_KNOWN, "cer", "word_f1", "no_text_rate", "fid_clean", "kid", "clip_desc")
+DEFAULT_METRICS = (
+    *("em_ci", "em_rel", "em_unseen", "cer", "word_f1", "no_text_rate", "halluc_rate"),
+    *("fid_clean", "kid", "clip_desc"),
+)
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -95,7 +99,8 @@ def filter_rows(rows: Sequence[BoardRow], conditions: Sequence[Condition]) -> li
 def sort_rows(board: Board, metric_id: str | None) -> list[BoardRow]:
     """The board's rows, best first by a metric; None leaves them in the order of their ranks.
 
-    Rows whose score is shown but not ranked stay behind the ranked ones.
+    Rows of one protocol stay together, as the board has them. Those whose score is shown but not ranked keep
+    their order, behind the ranked ones.
 
     Raises:
         InputError: the board has no such metric.
@@ -105,11 +110,12 @@ def sort_rows(board: Board, metric_id: str | None) -> list[BoardRow]:
     [metric] = choose_metrics(board, [metric_id])
     sign = -1.0 if metric.higher_is_better else 1.0
 
-    def key(row: BoardRow) -> tuple[bool, float]:
+    protocols = list(dict.fromkeys(row.protocol_id for row in board.rows))
+
+    def key(row: BoardRow) -> tuple[int, float]:
         score = row.scores.get(metric.id)
-        if score is None or score.value is None:
-            return True, float("inf")
-        return not score.ranked, sign * score.value
+        orders = score is not None and score.value is not None and score.ranked
+        return protocols.index(row.protocol_id), sign * (score.value or 0.0) if orders and score else inf
 
     return sorted(board.rows, key=key)
 

@@ -18,12 +18,12 @@ from eval.suites import cells_of, load_suite
 from eval.sweep.job import DiffusersOptions, SweepJob
 from txtdiff.cascade import Cascade, Stage, load_cascade
 from txtdiff.conditioning import StageModel
-from txtdiff.config import RunConfig
 from txtdiff.data.config import DataConfig
 from txtdiff.model.unet import build_network
 from txtdiff.pretrained import cascade_paths
 from txtdiff.training.checkpoint import digest_of, find_checkpoint, list_checkpoints
 from txtdiff.training.contents import load_config, read_facts
+from txtdiff.training.weights import check_weights
 from txtdiff.which_weights import Weights
 
 __all__ = ["CascadePlan", "DiffusersPlan", "SweepPart", "plan_sweep"]
@@ -134,7 +134,7 @@ def _plan_cascade(
 def _outline(checkpoint: Path, weights: Weights) -> Stage:
     """A stage without numbers: enough to see what fits it, at no cost in time or memory."""
     config = load_config(checkpoint)
-    _check_weights(config, weights, checkpoint)
+    check_weights(config, weights, checkpoint)
     try:
         with torch.device("meta"):
             network = build_network(config.model)
@@ -142,13 +142,6 @@ def _outline(checkpoint: Path, weights: Weights) -> Stage:
         raise InputError(f"{checkpoint} describes no network that can be built: {error}") from error
     model = StageModel(network, config.diffusion, low_res=config.data.low_res)
     return Stage(model, str(checkpoint), digest_of(checkpoint))
-
-
-def _check_weights(config: RunConfig, weights: Weights, checkpoint: Path) -> None:
-    rates = config.averaging.rates
-    if isinstance(weights, float) and weights not in rates:
-        has = f"It has {', '.join(map(str, rates))}."
-        raise InputError(f"{checkpoint} has no average of rate {weights}", has)
 
 
 def _images(checkpoint: Path) -> int:

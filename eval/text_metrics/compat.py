@@ -7,7 +7,6 @@ they compare with each other, not with numbers published under another reader.
 from __future__ import annotations
 
 import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +27,9 @@ __all__ = [
     "textatlas_scores",
 ]
 
-_ONEIG_KEPT = re.compile(r"[^a-zA-Z0-9\sàâäéèêëîïôöùûüçÀÂÄÉÈÊËÎÏÔÖÙÛÜÇ]")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_NOT_KEPT = re.compile(r"[^\u4e00-\u9fa5a-zA-Z0-9\sàâäéèêëîïôöùûüçÀÂÄÉÈÊËÎÏÔÖÙÛÜÇ]")
+"""Of OneIG-Bench, and LongText-Bench after it: all goes but letters, digits, French accents and Chinese."""
+_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +109,25 @@ def strict_ned_path(pairs: Sequence[Pair]) -> dict[str, float]:
 
 
 def oneig_text(pairs: Sequence[Pair]) -> dict[str, float]:
-    """OneIG-Bench (2025): 1 - min(100, ED) (1 - CR) (1 - WAC) / 100; letters, digits, French accents only.
+    """OneIG-Bench (2025): 1 - min(M, ED) (1 - CR) (1 - WAC) / M, M = 100, or 50 where targets are Chinese.
 
-    ED mean Levenshtein distance, CR share of perfect pictures, WAC micro recall of words.
+    ED mean Levenshtein distance, CR share of perfect pictures, WAC micro recall of words; of characters where
+    the target is Chinese, which loses its blanks.
     """
-    cleaned = [(_oneig(pair.target), _oneig(pair.reading)) for pair in pairs]
+    cleaned = [(_cleaned(pair.target), _cleaned(pair.reading)) for pair in pairs]
     distance = _mean([Levenshtein.distance(t, h) for t, h in cleaned])
     perfect = _mean([float(t == h) for t, h in cleaned])
-    found = sum((Counter(t.split()) & Counter(h.split())).total() for t, h in cleaned)
-    n_words = sum(len(t.split()) for t, _ in cleaned)
-    recall = found / n_words if n_words else 0.0
-    return {"oneig_text": 1 - min(100.0, distance) * (1 - perfect) * (1 - recall) / 100}
+    units = [(t, h) if _CHINESE.search(t) else (t.split(), h.split()) for t, h in cleaned]
+    found = sum((Counter(t) & Counter(h)).total() for t, h in units)
+    n_units = sum(len(t) for t, _ in units)
+    recall = found / n_units if n_units else 0.0
+    most = 50.0 if any(_CHINESE.search(t) for t, _ in cleaned) else 100.0
+    return {"oneig_text": 1 - min(most, distance) * (1 - perfect) * (1 - recall) / most}
 
 
 def longtext_recall(pairs: Sequence[Pair]) -> dict[str, float]:
-    """LongText-Bench (X-Omni, 2025): micro recall of words, lower case, no marks; extra text is free."""
-    sides = [[text.lower().translate(_PUNCTUATION).split() for text in (p.target, p.reading)] for p in pairs]
+    """LongText-Bench (X-Omni, 2025): micro recall of words, cleaned as OneIG's, lower case; more is free."""
+    sides = [[_NOT_KEPT.sub("", text).lower().split() for text in (p.target, p.reading)] for p in pairs]
     n_words = sum(len(t) for t, _ in sides)
     found = sum((Counter(t) & Counter(h)).total() for t, h in sides)
     return {"longtext_recall": found / n_words if n_words else 0.0}
@@ -133,11 +136,13 @@ def longtext_recall(pairs: Sequence[Pair]) -> dict[str, float]:
 def textatlas_scores(pairs: Sequence[Pair]) -> dict[str, float]:
     """TextAtlasEval (2025): words match greedily at fuzz.ratio >= 80, so one wrong letter of five is right.
 
-    Its CER divides by the longer text. Pictures with an empty target are skipped.
+    Its CER divides by the longer text and minds case, which the words do not; lines read are joined by
+    blanks. Pictures with an empty target are skipped.
     """
-    asked = [(p.target.lower(), p.reading.lower()) for p in pairs if p.target.strip()]
-    n_matched = sum(_fuzzy_matches(t.split(), h.split()) for t, h in asked)
-    n_target, n_reading = (sum(len(pair[side].split()) for pair in asked) for side in (0, 1))
+    asked = [(p.target, " ".join(p.boxes)) for p in pairs if p.target.strip()]
+    words = [(t.lower().split(), h.lower().split()) for t, h in asked]
+    n_matched = sum(_fuzzy_matches(t, h) for t, h in words)
+    n_target, n_reading = (sum(len(pair[side]) for pair in words) for side in (0, 1))
     precision, recall = (n_matched / n if n else 0.0 for n in (n_reading, n_target))
     f1 = 2 * precision * recall / (precision + recall) if n_matched else 0.0
     cer = _mean([Levenshtein.distance(t, h) / max(len(t), len(h), 1) for t, h in asked])
@@ -163,8 +168,9 @@ def compat_scores(pairs: Sequence[Pair]) -> dict[str, float | None]:
     return scores
 
 
-def _oneig(text: str) -> str:
-    return " ".join(_ONEIG_KEPT.sub("", text).split())
+def _cleaned(text: str) -> str:
+    kept = _NOT_KEPT.sub("", text)
+    return ("" if _CHINESE.search(kept) else " ").join(kept.split())
 
 
 def _fuzzy_matches(target: list[str], reading: list[str]) -> int:

@@ -55,6 +55,17 @@ def test_oneig_multiplies_three_faults() -> None:
     assert oneig_text(pairs)["oneig_text"] == pytest.approx(1 - 0.5 * 0.5 * (1 / 3) / 100)
 
 
+def test_oneig_counts_chinese_by_characters() -> None:
+    """Blanks go, and 50 edits are the most; two texts without a character in common are all wrong."""
+    assert oneig_text([Pair("你好 世界", "再见朋友")])["oneig_text"] == pytest.approx(1 - 4 / 50)
+    assert oneig_text([Pair("你好世界", "你好。世介")])["oneig_text"] == pytest.approx(1 - 1 / 50 / 4)
+
+
+def test_marks_of_any_kind_are_nothing_to_oneig_and_longtext() -> None:
+    pairs = [Pair("don’t panic — café", "don't panic café")]
+    assert oneig_text(pairs)["oneig_text"] == longtext_recall(pairs)["longtext_recall"] == 1
+
+
 def test_longtext_is_recall_alone() -> None:
     assert longtext_recall([Pair("Open, late!", "late open and much more open")])["longtext_recall"] == 1
 
@@ -64,6 +75,9 @@ def test_textatlas_takes_a_typo_for_right() -> None:
     assert scores["textatlas_acc"] == scores["textatlas_f1"] == 1
     assert scores["textatlas_cer"] == pytest.approx(1 / 5)
     assert textatlas_scores([Pair("go", "gx")])["textatlas_acc"] == 0
+    other_case = textatlas_scores([Pair("Open Late", "open\nlate")])
+    assert other_case["textatlas_f1"] == 1
+    assert other_case["textatlas_cer"] == pytest.approx(2 / 9)
 
 
 def test_compat_scores_are_printed_per_setting(tmp_path: Path) -> None:

@@ -144,6 +144,18 @@ def test_a_sweep_spread_over_workers_makes_the_same_pictures(
     assert n_runs == 2
 
 
+@pytest.mark.usefixtures("reader")
+def test_weights_that_a_checkpoint_does_not_hold_are_told_before_anything_is_made(tmp_path: Path) -> None:
+    """An exported one, as those that come along, has one set of weights."""
+    store = tmp_path / "none.duckdb"
+    for rate in (0.999, 0.5):
+        job = SweepJob(bases=[Path("pretrained:mini/base")], limit=1, sweep=SWEEP, weights=["averaged", rate])
+        with pytest.raises(InputError, match=f"has no average of rate {rate}") as told:
+            run_sweep(store, job, ["finder"], ScoreOptions())
+        assert told.value.remedy == "It holds one set of weights: averaged."
+    assert not store.exists()
+
+
 def test_a_picture_at_which_a_worker_dies_is_a_failed_cell(cascade: Cascade) -> None:
     setting = cascade_settings(cascade, load_suite("smoke", 1), SWEEP, {})[0]
     task = SweepTask(0, setting, cells_of(load_suite("smoke", 1))[0])

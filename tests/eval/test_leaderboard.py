@@ -139,6 +139,39 @@ def test_the_table_shows_intervals_and_neither_markup_nor_control_characters(boa
     assert "100.0 [91.0 100.0]" in shown
 
 
+def test_a_narrow_terminal_leaves_metrics_out_and_squeezes_nothing(board: Board) -> None:
+    metrics = choose_metrics(board, ["all"])
+    for width in (80, 120, 400):
+        console = Console(file=io.StringIO(), width=width, force_terminal=False)
+        print_board(board, board.rows, metrics, console)
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        table, _, notes = shown.partition("too narrow for: ")
+        assert "…" not in table
+        assert all(word in table for word in ("rank", "tie", "pictures", "100.0 [91.0 100.0]", "s/picture"))
+        left_out = notes.splitlines()[0].removesuffix(" (--metric NAME chooses, --format md has all)")
+        labels = [metric.label for metric in metrics]
+        assert left_out in [", ".join(labels[i:]) for i in range(1, len(labels))]
+        assert "scores of text are over the 39 of each row that were to hold text" in shown
+
+
+def test_numbers_that_rank_nothing_leave_the_order(board: Board) -> None:
+    """And rows of another protocol are never sorted in among the first ones."""
+    fids = [3.0, 1.0, 2.0]
+    rows = [
+        replace(row, scores=row.scores | {"fid_clean": Score(fid, reason="biased", ranked=False)})
+        for row, fid in zip(board.rows, fids, strict=True)
+    ]
+    told = replace(board, rows=rows, metrics=all_metrics())
+    assert sort_rows(told, "fid_clean") == rows
+    ranked = [
+        replace(row, scores=row.scores | {"fid_clean": Score(fid)})
+        for row, fid in zip(rows, fids, strict=True)
+    ]
+    assert sort_rows(replace(told, rows=ranked), "fid_clean") == [ranked[1], ranked[2], ranked[0]]
+    two = [ranked[0], replace(ranked[1], protocol_id="other"), ranked[2]]
+    assert sort_rows(replace(told, rows=two), "fid_clean") == [two[2], two[0], two[1]]
+
+
 def test_conditions_choose_rows_and_gates_name_them(board: Board) -> None:
     assert [row.label for row in filter_rows(board.rows, [parse_condition("em_ci>0.4")])] == [
         "right",
@@ -179,7 +212,9 @@ def test_files_hold_the_numbers_of_the_board(board: Board) -> None:
     assert [row["scores"]["em_ci"]["value"] for row in document["rows"]] == em
     table = list(csv.DictReader(io.StringIO(export_board(board, board.rows, metrics, "csv").decode())))
     assert [float(row["em_ci"]) for row in table] == em
-    assert table[0]["cer_n"] == "39"
+    assert table[0]["cer_n"] == table[0]["cer_n_expected"] == "39"
+    assert table[0]["reader"] == board.rows[0].reader
+    assert table[0]["suite"] == board.rows[0].suite_id
     parquet = pq.read_table(io.BytesIO(export_board(board, board.rows, metrics, "parquet")))
     assert parquet["em_ci"].to_pylist() == em
     assert parquet["em_ci_ranked"].to_pylist() == [True] * 3
@@ -202,7 +237,7 @@ def test_printed_forms_say_who_read_how_many_were_made_and_what_a_mark_means(boa
     metrics = choose_metrics(replace(board, metrics=all_metrics()), ["em_ci", "fid_clean"])
     markdown = export_board(board, [row, board.rows[1]], metrics, "md").decode()
     head, _, first, second, _, note = markdown.splitlines()
-    assert head.split(" | ")[3:5] == ["read by", "n"]
+    assert head.split(" | ")[3:5] == ["read by", "pictures"]
     assert first.split(" | ")[3:5] == [row.reader, "3/4"]
     assert first.endswith(r"81.25 \* |")
     assert second.split(" | ")[4] != "3/4"

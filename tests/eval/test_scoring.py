@@ -24,7 +24,7 @@ from eval.leaderboard.error_kinds import ErrorKinds, count_error_kinds, error_ki
 from eval.leaderboard.panels import confusions, count_confusions
 from eval.metrics.aggregate import score_texts
 from eval.metrics.prompts import em_at_k
-from eval.metrics.registry import all_metrics, metric_info
+from eval.metrics.registry import TEXT_METRICS, all_metrics, metric_info
 from eval.networks.inception import Inception
 from eval.reading import pictures as reading
 from eval.reading.pictures import read_pictures
@@ -39,7 +39,9 @@ from eval.store.features import Features, load_features
 from eval.suites import cells_of
 from eval.text_metrics import NORMALISERS, cer, em, ned, wer, word_prf
 from eval.text_metrics.counts import PairCounts, count_pair, missing_counts
-from eval.text_metrics.normalisers import flat, graphemes
+from eval.text_metrics.normalisers import Normaliser, flat, graphemes
+
+TEXT_UP = [metric.info for metric in TEXT_METRICS if metric.info.higher_is_better]
 
 WORDS = st.lists(st.sampled_from(["to", "be", "Or", "not", "0h", "a-b"]), max_size=5).map(" ".join)
 
@@ -131,6 +133,40 @@ def test_missing_pictures_count_as_worst_and_are_named(tmp_path: Path) -> None:
     assert rows["no_text_rate"][0] == pytest.approx(1 / 5)
     for metric in ("ned_chance", "ned_adj", "p_char"):
         assert rows[metric][1:] == (4, 5), metric
+
+
+def test_no_share_of_text_metrics_is_whole_while_a_picture_is_missing() -> None:
+    """All read right but one of four, which is missing: nothing divides by what was read alone."""
+    pairs = [("Open Late", "Open Late"), ("Exit", "Exit"), ("Two\nlines", "Two\nlines")]
+    frame = counts_of(pairs)
+    lost = counts_of([("Gone", "")]).assign(
+        **missing_counts("Gone")._asdict(), reading=None, prompt_id="lost"
+    )
+    scores = score_texts(pd.concat([frame, lost], ignore_index=True))
+    whole = score_texts(frame)
+    shares = [info.id for info in TEXT_UP if whole[info.id].value == 1]
+    assert {"word_p", "line_prec", "char_precision", "case_acc", "word_f1", "em_ci", "ned"} <= set(shares)
+    assert {metric for metric in shares if (scores[metric].value or 0) > 0.9} == set()
+    word_p, word_r, word_f1 = (scores[metric].value or 0 for metric in ("word_p", "word_r", "word_f1"))
+    assert word_f1 == pytest.approx(2 * word_p * word_r / (word_p + word_r))
+
+
+def test_spurious_characters_are_of_pictures_that_were_read() -> None:
+    frame = counts_of([("", "xx"), ("", "")])
+    lost = counts_of([("", "")]).assign(**missing_counts("")._asdict(), reading=None, prompt_id="lost")
+    scores = score_texts(pd.concat([frame, lost], ignore_index=True))
+    assert (scores["spurious_chars"].value, scores["spurious_chars"].n) == (1, 2)
+    assert scores["halluc_rate"].value == pytest.approx(2 / 3)
+    assert score_texts(lost)["spurious_chars"].value is None
+
+
+def test_a_text_of_marks_alone_is_no_number_out_of_nothing_under_alnum() -> None:
+    """It has no characters there; and "!!!" that was read is not nothing read."""
+    frame = counts_of([("!!!", "!!!"), ("stop!", "stop")], "alnum")
+    scores = score_texts(frame, "alnum")
+    assert scores["cer_clip"].value == 0
+    assert scores["no_text_rate"].value == 0
+    assert all(score.value is None or np.isfinite(score.value) for score in scores.values())
 
 
 def test_em_at_k_and_calibrated_scores_say_how_many_pictures_were_read(tmp_path: Path) -> None:
@@ -409,8 +445,8 @@ def test_capacity_is_found_where_it_was_put() -> None:
     assert value(score_texts(counts_of(falling)), "length_50") == pytest.approx(12, abs=0.6)
 
 
-def counts_of(pairs: list[tuple[str, str]]) -> pd.DataFrame:
-    rows = [count_pair(target, reading) for target, reading in pairs]
+def counts_of(pairs: list[tuple[str, str]], normaliser: Normaliser = "ci") -> pd.DataFrame:
+    rows = [count_pair(target, reading, normaliser) for target, reading in pairs]
     frame = pd.DataFrame(rows, columns=list(PairCounts._fields))
     return frame.assign(
         prompt_id=[str(i) for i in range(len(pairs))],

@@ -18,7 +18,7 @@ from txtdiff.training.contents import CAPTION_TOWER, CONFIG, MODEL, average_file
 from txtdiff.training.tensor_files import check_shapes, read_tensors
 from txtdiff.which_weights import Weights
 
-__all__ = ["TOWER_PREFIX", "load_network"]
+__all__ = ["TOWER_PREFIX", "check_weights", "load_network"]
 
 TOWER_PREFIX = "caption_encoder."
 
@@ -43,10 +43,11 @@ def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunCo
     network = build_network(config.model)
     for file, tensors in _files(checkpoint, network.state_dict()).items():
         read_tensors(file, tensors)
-    average = None if weights == "raw" else checkpoint / average_file(_rate(config, weights, checkpoint))
-    # An exported checkpoint has one set of weights, the averaged ones. (That no file has gone since it was
-    # written, its manifest says.)
-    if average is not None and (average.exists() or weights != "averaged"):
+    check_weights(config, weights, checkpoint)
+    average = None if weights == "raw" else checkpoint / average_file(_rate(config, weights))
+    # An exported checkpoint has one set of weights. (That no file has gone since it was written, its manifest
+    # says.)
+    if average is not None and average.exists():
         tensors = network.state_dict()
         read_tensors(average, {name: tensors[name] for name in averaged_names(network)})
     return network.eval().requires_grad_(False), config
@@ -61,15 +62,20 @@ def _files(checkpoint: Path, tensors: Mapping[str, T]) -> dict[Path, dict[str, T
     return {checkpoint / MODEL: rest, checkpoint / CAPTION_TOWER: tower}
 
 
-def _rate(config: RunConfig, weights: Weights, checkpoint: Path) -> float:
-    rates = config.averaging.rates
-    if weights == "averaged":
-        return rates[0]
-    if weights not in rates:
-        raise InputError(
-            f"{checkpoint} has no average of rate {weights}", f"It has {', '.join(map(str, rates))}."
-        )
-    return float(weights)
+def check_weights(config: RunConfig, weights: Weights, checkpoint: Path) -> None:
+    """See that a checkpoint holds such weights; nothing is read.
+
+    Raises:
+        InputError: it does not; says which it has.
+    """
+    held = [rate for rate in config.averaging.rates if (checkpoint / average_file(rate)).exists()]
+    if isinstance(weights, float) and weights not in held:
+        has = f"It has {', '.join(map(str, held))}." if held else "It holds one set of weights: averaged."
+        raise InputError(f"{checkpoint} has no average of rate {weights}", has)
+
+
+def _rate(config: RunConfig, weights: Weights) -> float:
+    return config.averaging.rates[0] if isinstance(weights, str) else weights
 
 
 def _shapes(config: ModelConfig, checkpoint: Path) -> dict[str, tuple[int, ...]]:
