@@ -40,7 +40,9 @@ def samples_data(board: Board) -> dict[str, Any]:
     Samples refer to rows and prompts by position; they are columns of equal length.
     """
     prompts, prompt_of = _prompts(board.samples)
-    by_setting = {row.setting_id: i for i, row in reversed(list(enumerate(board.rows)))}
+    # They are of the first row's protocol: a setting's rows of other readers have none.
+    main = board.rows[0].protocol_id if board.rows else ""
+    by_setting = {row.setting_id: i for i, row in enumerate(board.rows) if row.protocol_id == main}
     return {"prompts": prompts, "samples": _samples(board.samples, by_setting, prompt_of)}
 
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 from hostile import PAYLOADS
-from page_board import make_board
+from page_board import make_board, read_again
 
 from datatools.ocr import TextLine
 from eval.leaderboard.board import Board, BoardRow, BoardSample
@@ -139,6 +139,14 @@ def test_numbers_that_are_no_numbers_become_reasons(board: Board) -> None:
     data = json.loads(Outline(render_page(replace(board, rows=[row]))).scripts[0])
     assert data["rows"][0]["scores"]["em_ci"]["reason"] == "not a finite number"
     assert "value" not in data["rows"][0]["scores"]["em_ci"]
+
+
+def test_samples_belong_to_rows_of_the_first_reader_wherever_they_stand(board: Board) -> None:
+    first, second = board.rows[:2]
+    rows = [first, read_again(second, 0.5), second]
+    data = json.loads(Outline(render_page(replace(board, rows=rows))).scripts[2])
+    wanted = {first.setting_id: 0, second.setting_id: 2}
+    assert data["samples"]["row"] == [wanted.get(sample.setting_id, -1) for sample in board.samples]
 
 
 def test_an_empty_board_is_a_page(board: Board) -> None:

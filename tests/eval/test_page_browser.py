@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browser import Browser
 from hostile import PAYLOADS
-from page_board import CEILING, make_board
+from page_board import CEILING, make_board, read_again
 from rapidfuzz.distance import Levenshtein
 from test_page import hostile_board
 
@@ -27,6 +27,16 @@ def board() -> Board:
 def page(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page(board), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def two_readers(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every row read by one reader, and the first two again by another."""
+    rows = [replace(row, reader="rapidocr e2e ci") for row in board.rows]
+    rows += [read_again(board.rows[0], 0.75), read_again(board.rows[1], 0.25)]
+    path = tmp_path_factory.mktemp("readers") / "report.html"
+    path.write_text(render_page(replace(board, rows=rows)), encoding="utf-8")
     return path
 
 
@@ -112,6 +122,19 @@ def test_coverage_ties_and_rank_intervals_are_shown(opened: Browser, board: Boar
     assert opened.run("document.querySelectorAll('table.board .whisker .span').length") > len(board.rows)
 
 
+def test_intervals_stand_under_their_numbers_on_paper_too(opened: Browser, board: Board) -> None:
+    scores = [row.scores["em_ci"] for row in board.rows]
+    wanted = [f"{100 * (score.low or 0):.1f}–{100 * (score.high or 0):.1f}" for score in scores]
+    assert texts(opened, 'table.board tbody td[data-label="EM"] .range') == wanted
+    assert texts(opened, 'table.board tfoot td[data-label="KID"] .range') == ["−1.20 to 1.40"]
+    assert texts(opened, 'table.board td[data-label="FID"] .range') == []
+    opened.media(kind="print")
+    heights = "[...document.querySelectorAll('table.board :is(.value:has(+ .range), .range)')]"
+    values, ranges = [opened.run(f"{heights}.map((e) => e.offsetHeight)")[i::2] for i in (0, 1)]
+    assert all(0 < small < big for big, small in zip(values, ranges, strict=True))
+    opened.media()
+
+
 def test_real_pictures_stand_below_the_rows_whatever_their_order(opened: Browser, board: Board) -> None:
     [floor] = board.floors
     for act in ("th[data-column=cer] button", "th[data-column=fid_clean] button"):
@@ -163,6 +186,76 @@ def test_two_rows_side_by_side_count_what_python_counts(opened: Browser, board: 
     assert f"p = {p:.3f}" in texts(opened, "#compare .verdict-line")[0]
     assert hash_of(opened) == {"a": first.setting_id, "b": last.setting_id}
     assert_quiet(opened)
+
+
+def test_prompts_without_text_are_no_pairs(browser: Browser, board: Board, tmp_path: Path) -> None:
+    silent = [
+        replace(s, txt=" \n", reading="", em_ci=True) if s.prompt_id == "word-000" else s
+        for s in board.samples
+    ]
+    page = tmp_path / "silent.html"
+    page.write_text(render_page(replace(board, samples=silent)), encoding="utf-8")
+    first, other = board.rows[0], board.rows[9]
+    browser.open(page.as_uri() + f"#a={first.setting_id}&b={other.setting_id}")
+    assert sum(int(text) for text in texts(browser, "#compare .duel div .counts td") if text) == 23
+    [status] = texts(browser, "#compare .duel .status")
+    tops = "[...document.querySelectorAll('#compare .duel > *')].map((e) => e.offsetTop)"
+    assert len(set(browser.run(tops))) == 1  # the counts beside the numbers, not below
+    assert status.startswith("Of the 23 pictures with text in this page")
+    assert status.endswith("p and EM are over all 24 pairs of the store.")
+    assert_quiet(browser)
+
+
+def gaps(browser: Browser) -> dict[str, str]:
+    """The class of B - A in the comparison by the label of the number: who won it."""
+    found: dict[str, str] = browser.run(
+        "Object.fromEntries([...document.querySelectorAll('#compare .duel > .counts tbody tr')]"
+        ".map((e) => [e.firstChild.firstChild.data, e.lastChild.className]))"
+    )
+    return found
+
+
+def test_numbers_that_rank_nothing_are_not_won(browser: Browser, page: Path, two_readers: Path) -> None:
+    first, last = make_board().rows[0], make_board().rows[9]
+    browser.open(page.as_uri() + f"#a={first.setting_id}&b={last.setting_id}")
+    assert gaps(browser)["EM"] == "won-a"
+    assert {gaps(browser)[name] for name in ("FID", "KID")} == {"unranked"}
+    browser.open(two_readers.as_uri() + f"#a={last.setting_id}&b={first.setting_id}@p2")
+    assert {gaps(browser)[name] for name in ("EM", "CER", "FID", "KID")} == {"unranked"}
+    assert_quiet(browser)
+
+
+def test_another_reader_s_rows_are_not_shown_with_what_the_first_one_read(
+    browser: Browser, board: Board, two_readers: Path
+) -> None:
+    a, b = (row.setting_id for row in board.rows[:2])
+    only = "This page holds pictures and tests of rapidocr e2e ci alone"
+    for pair in (f"a={a}@p2&b={b}@p2", f"a={a}&b={b}@p2", f"a={a}@p2&b={a}"):
+        browser.open(two_readers.as_uri() + f"#{pair}&row={a}@p2")
+        for part in ("compare", "samples", "lengths", "kinds", "confusions"):
+            [note] = texts(browser, f"#{part} .other-reader")
+            assert note.startswith(only)
+            assert "--filter 'protocol_id = p2'" in note
+        shown = browser.run("document.getElementById('compare').textContent")
+        assert "p = " not in shown and "cannot be told apart" not in shown
+        for selector in ("#compare .flips", "#compare .duel div", "#compare .sample", "#samples .sample"):
+            assert texts(browser, selector) == []
+        assert texts(browser, "#compare .duel .counts th[scope=row]")[0].startswith("EM")
+    heads = texts(browser, "#kinds thead th")[1:]
+    assert heads == [board.rows[0].label]
+    browser.open(two_readers.as_uri() + f"#a={a}&b={b}")
+    assert texts(browser, ".other-reader") == []
+    assert "Read by rapidocr e2e ci." in texts(browser, "#compare .verdict-line")[0]
+    assert_quiet(browser)
+
+
+def test_a_setting_read_twice_has_two_names(browser: Browser, board: Board, two_readers: Path) -> None:
+    browser.open(two_readers)
+    names = texts(browser, "#compare select[aria-label=A] option")
+    assert len(set(names)) == len(names) == 1 + len(board.rows) + 2
+    assert names[1] == f"{board.rows[0].label} · rapidocr e2e ci"
+    assert names[-2] == f"{board.rows[0].label} · easyocr e2e ci"
+    assert_quiet(browser)
 
 
 def test_rows_answer_to_the_keyboard(opened: Browser, board: Board) -> None:
@@ -259,6 +352,11 @@ def test_the_ceiling_is_drawn_and_other_protocols_stand_apart(
 def test_nothing_is_cut_off_at_any_width(browser: Browser, page: Path, width: int, height: int) -> None:
     browser.open(page, width, height)
     assert browser.run("document.documentElement.scrollWidth") <= width
+    # What chooses a row is in the window, and no interval runs into the next column.
+    ends = "[...document.querySelectorAll('.board tbody .pick button')]"
+    assert browser.run(f"Math.max(...{ends}.map((e) => e.getBoundingClientRect().right))") <= width - 10
+    wide = "[...document.querySelectorAll('.board .range')].filter((e) => e.scrollWidth > e.clientWidth)"
+    assert browser.run(f"{wide}.length") == 0
     assert_quiet(browser)
 
 
@@ -292,6 +390,18 @@ def test_each_size_has_the_ceiling_of_its_own(browser: Browser, board: Board, tm
     assert "share among the reader's own errors" in browser.run(note)
     browser.run(f"location.hash = 'row={bare.setting_id}'")
     browser.wait(f"{note}.includes('not calibrated for this row')")
+    assert_quiet(browser)
+
+
+def test_one_ceiling_says_whose_it_is_where_other_rows_have_none(
+    browser: Browser, board: Board, tmp_path: Path
+) -> None:
+    sizes = [replace(board.rows[0], size_px=32, ceiling_id=None), replace(board.rows[1], size_px=128)]
+    page = tmp_path / "bare.html"
+    page.write_text(render_page(replace(board, rows=sizes)), encoding="utf-8")
+    browser.open(page)
+    assert texts(browser, "#lengths .legend span")[2:] == ["what the reader reads of typeset text of 128 px"]
+    assert f"without one: {sizes[0].label}." in texts(browser, "#lengths figcaption")[0]
     assert_quiet(browser)
 
 

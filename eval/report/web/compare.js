@@ -1,18 +1,19 @@
 // Two rows on the same prompts and the same noise: what one writes right and the other does not.
 
+// Only prompts with text: EM and its tests know no others.
 function pairsOf(a, b) {
   const theirs = new Map(samplesOf(b).map((sample) => [cellKey(sample), sample]));
-  return samplesOf(a).flatMap((sample) =>
-    theirs.has(cellKey(sample)) ? [[sample, theirs.get(cellKey(sample))]] : [],
-  );
+  return samplesOf(a)
+    .filter((sample) => sample.prompt.txt.trim() !== "" && theirs.has(cellKey(sample)))
+    .map((sample) => [sample, theirs.get(cellKey(sample))]);
 }
 
 function verdictOn(a, b) {
   const p = pairP.get(`${a.id}\u0000${b.id}`);
   if (p === undefined)
-    return "These two rows were not tested against each other: they have other prompts or another protocol.";
+    return "These two rows were not tested against each other: they have other prompts.";
   const shown = p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
-  const reader = hasReaders ? ` Read by ${a.reader}.` : "";
+  const reader = hasReaders ? ` Read by ${readerOf(a)}.` : "";
   return `${p < 0.05 ? "They differ in EM" : "They cannot be told apart by EM"}: ${shown}, paired by prompt over all pictures, Holm-adjusted for every pair of this table.${reader}`;
 }
 
@@ -57,20 +58,31 @@ function flipGroup(title, pairs, kind) {
   );
 }
 
+// Rows of different groups and numbers that rank nothing can be told, not won; costs are costs anywhere.
+const canBeWon = (a, b, id) =>
+  COSTS.has(id) || (a.group === b.group && isRanked(scoreOf(a, id)) && isRanked(scoreOf(b, id)));
+
+function gapCell(a, b, id) {
+  const [x, y] = [scoreOf(a, id), scoreOf(b, id)];
+  if (!hasValue(x) || !hasValue(y)) return h("td", {}, "–");
+  const gain = (y.value - x.value) * (infoOf(id).higher_is_better ? 1 : -1);
+  const gap = `${y.value >= x.value ? "+" : "−"}${number(Math.abs(y.value - x.value), id)}`;
+  if (canBeWon(a, b, id)) return h("td", { class: gain > 0 ? "won-b" : gain < 0 ? "won-a" : "" }, gap);
+  const why = [x, y].find((score) => score.unranked)?.reason ?? "The rows have other prompts or another reader.";
+  return withTip(h("td", { class: "unranked" }, gap), () => [why]);
+}
+
 function numbersOf(a, b) {
   const ids = shownColumns().filter((id) => hasValue(scoreOf(a, id)) || hasValue(scoreOf(b, id)));
   const line = (id) => {
     const [x, y] = [scoreOf(a, id), scoreOf(b, id)];
-    const known = hasValue(x) && hasValue(y);
-    const gain = known ? (y.value - x.value) * (infoOf(id).higher_is_better ? 1 : -1) : 0;
-    const gap = known ? `${y.value >= x.value ? "+" : "−"}${number(Math.abs(y.value - x.value), id)}` : "–";
     return h(
       "tr",
       {},
       h("th", { scope: "row" }, infoOf(id).label, h("small", {}, ` ${unitOf(id)} ${arrow(id)}`)),
       h("td", {}, number(x.value, id)),
       h("td", {}, number(y.value, id)),
-      h("td", { class: gain > 0 ? "won-b" : gain < 0 ? "won-a" : "" }, gap),
+      gapCell(a, b, id),
     );
   };
   return h(
@@ -90,6 +102,14 @@ function numbersOf(a, b) {
   );
 }
 
+// The counts are of the pictures that the page holds, the test is of all there are.
+function countStatus(a, b, n) {
+  const counted = `Of the ${n} pictures with text in this page, same prompt and same noise`;
+  if (!pairP.has(`${a.id}\u0000${b.id}`)) return `${counted}.`;
+  const all = scoreOf(a, "em_ci").expected;
+  return `${counted}; p and EM are over all ${all ? `${all} pairs` : "pairs"} of the store.`;
+}
+
 function drawCompare(body) {
   const [a, b] = [chosen("a"), chosen("b")];
   if (!a || !b || a === b)
@@ -101,6 +121,8 @@ function drawCompare(body) {
         "Choose two rows: by the buttons A and B of the table, by the lists above, or with the keys a and b on a row.",
       ),
     );
+  const elsewhere = otherReader([a, b]);
+  if (elsewhere) return fill(body, elsewhere, h("div", { class: "duel" }, numbersOf(a, b)));
   const pairs = pairsOf(a, b);
   const onlyA = pairs.filter(([x, y]) => x.right && !y.right);
   const onlyB = pairs.filter(([x, y]) => !x.right && y.right);
@@ -122,11 +144,7 @@ function drawCompare(body) {
         "div",
         {},
         countTable(counts),
-        h(
-          "p",
-          { class: "status" },
-          `${pairs.length} pairs of pictures in this page, same prompt and same noise.`,
-        ),
+        h("p", { class: "status" }, countStatus(a, b, pairs.length)),
       ),
     ),
     flipGroup("Only A is right", onlyA, "a"),
@@ -144,7 +162,7 @@ function compareSection() {
   const controls = h("div", { class: "controls" });
   const duel = h("div", {});
   body.append(controls, duel);
-  const options = [["", "choose a row"], ...rows.map((row) => [row.key, row.label])];
+  const options = [["", "choose a row"], ...rows.map((row) => [row.key, nameOf(row)])];
   view(["a", "b", "boxes", "columns"], () => {
     fill(
       controls,

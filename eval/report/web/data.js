@@ -14,9 +14,16 @@ const metrics = new Map(data.metrics.map((metric) => [metric.id, metric]));
 for (const row of rows) row.group = `${row.protocol} ${row.suite} ${row.pictures[1]}`;
 const first = rows[0];
 const isForeign = (row) => row.group !== first.group;
-// Lengths, confusions and kinds of error are those of the first row's protocol.
+// Samples, tests, lengths, confusions and kinds of error are those of the first row's protocol.
 const hasPanels = (row) => row.protocol === first.protocol;
-const hasReaders = new Set(rows.map((row) => row.reader)).size > 1;
+// How a row's pictures were read. Two protocols of the same words are told apart by their ids.
+const protocolsOf = (reader) =>
+  new Set(rows.filter((row) => row.reader === reader).map((row) => row.protocol));
+const readerOf = (row) =>
+  protocolsOf(row.reader).size > 1 ? `${row.reader} ${row.protocol}`.trim() : row.reader;
+const hasReaders = new Set(rows.map(readerOf)).size > 1;
+// A setting that two readers read has two rows of one label.
+const nameOf = (row) => (hasReaders ? `${row.label} · ${readerOf(row)}` : row.label);
 const foreignWhy = (row) =>
   row.protocol !== first.protocol
     ? "other protocol"
@@ -52,13 +59,11 @@ function readSamples() {
 
 const cellKey = (sample) => `${sample.prompt.id}\u0000${sample.seed}`;
 
-// A sample belongs to the first row of its setting; other protocols read the same picture.
-const firstRow = new Map();
-for (const row of rows) if (!firstRow.has(row.id)) firstRow.set(row.id, row.index);
-
+// Other protocols read the same pictures, but what they read and got right is not in this page.
 const samplesOfRow = new Map();
-const samplesOf = (row) => samplesOfRow.get(firstRow.get(row.id)) ?? [];
+const samplesOf = (row) => samplesOfRow.get(row.index) ?? [];
 
+// By setting, so of the first row's protocol only.
 const pairP = new Map();
 for (const [a, b, p] of data.pairs) {
   pairP.set(`${a}\u0000${b}`, p);

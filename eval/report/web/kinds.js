@@ -51,6 +51,7 @@ function kindSection() {
     );
     fill(
       body,
+      otherReader(["a", "b"].map(chosen)),
       h(
         "div",
         { class: "scroll" },

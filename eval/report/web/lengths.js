@@ -31,16 +31,19 @@ function ceilingsOf(members) {
   return known.filter((row, i) => known.findIndex((other) => other.ceiling === row.ceiling) === i);
 }
 
-// What tells one ceiling from the others.
-function ceilingWords(row, ceilings) {
-  if (ceilings.length < 2) return "";
-  const isOfSize = new Set(ceilings.map((each) => each.size_px)).size === ceilings.length;
+// What tells one ceiling from the others, and from the rows that have none.
+function ceilingWords(row, ceilings, bare) {
+  if (ceilings.length < 2 && !bare.length) return "";
+  const sizes = ceilings.map((each) => each.size_px);
+  const isOfSize =
+    new Set(sizes).size === ceilings.length && !bare.some((each) => sizes.includes(each.size_px));
   return isOfSize ? ` of ${row.size_px} px` : `, ${row.suite} at ${row.size_px} px`;
 }
 
 function drawLengths(body) {
   const members = lengthRows();
   const ceilings = ceilingsOf(members);
+  const bare = members.filter((row) => !data.lengths[row.ceiling]);
   const bins = [
     ...new Map(
       [...members.map((row) => row.id), ...ceilings.map((row) => row.ceiling)]
@@ -81,6 +84,7 @@ function drawLengths(body) {
   const keys = members.map((row, i) => h("span", {}, h("i", { class: `dash series-${i + 1}` }), row.label));
   fill(
     body,
+    otherReader(AB.map(([side]) => chosen(side))),
     h(
       "figure",
       {},
@@ -94,7 +98,7 @@ function drawLengths(body) {
             "span",
             {},
             h("i", { class: `dash ceiling-key ceiling-${i + 1}` }),
-            `what the reader reads of typeset text${ceilingWords(row, ceilings)}`,
+            `what the reader reads of typeset text${ceilingWords(row, ceilings, bare)}`,
           ),
         ),
       ),
@@ -104,6 +108,9 @@ function drawLengths(body) {
         ceilings.length
           ? "The dashed line is the ceiling: the share of correctly typeset texts that the reader gets right."
           : "The reader was not calibrated for these rows, so its own ceiling is not drawn. Choose rows A and B in the table to compare them here.",
+        ceilings.length && bare.length
+          ? ` Not calibrated, so without one: ${bare.map((row) => row.label).join("; ")}.`
+          : null,
       ),
     ),
   );

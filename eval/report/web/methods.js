@@ -95,6 +95,7 @@ function confusionSection() {
       : "The reader was not calibrated for this row, so its own confusions are in these numbers.";
     fill(
       table,
+      otherReader([wanted]),
       kindsOfError(row),
       h(
         "table",

@@ -70,6 +70,15 @@ function number(value, id) {
 const unitOf = (id) =>
   isShare(id) ? "%" : infoOf(id).unit.replace("x1000", "×1000").replace("x100", "×100");
 const arrow = (id) => (infoOf(id).higher_is_better ? "↑" : "↓");
+// An interval as it stands under its number; a dash beside a minus would read as another minus.
+const range = (score, id) =>
+  score.low === undefined
+    ? null
+    : h(
+        "small",
+        { class: "range" },
+        `${number(score.low, id)}${score.low < 0 ? " to " : "–"}${number(score.high, id)}`,
+      );
 const interval = (score, id) =>
   score.low === undefined ? "" : `[${number(score.low, id)}, ${number(score.high, id)}]`;
 
@@ -107,6 +116,21 @@ function whisker(score, [low, high]) {
   }
   bar.append(s("circle", { class: "dot", cx: at(score.value), cy: 4, r: 2.6 }));
   return bar;
+}
+
+// Why these rows have no samples, tests or panels here; null when all of them are of the page's own reader.
+function otherReader(members) {
+  const other = members.find((row) => row && !hasPanels(row));
+  if (!other) return null;
+  return h(
+    "p",
+    { class: "lead other-reader" },
+    `This page holds pictures and tests of ${readerOf(first)} alone: `,
+    h("code", {}, "txtdiff-eval compare"),
+    " compares rows of another reader, and ",
+    h("code", {}, `txtdiff-eval report --filter 'protocol_id = ${other.protocol}'`),
+    ` makes the page of ${readerOf(other)}.`,
+  );
 }
 
 // Reasons are collected while a table is drawn and listed below it; equal reasons share a number.

@@ -90,7 +90,7 @@ function scoreCell(row, id, span, notes) {
     score.reason && notes?.mark(score.reason),
     partial ? h("span", { class: "coverage" }, `${score.n}/${score.expected}`) : null,
   );
-  const cell = h("td", attributes, value, COSTS.has(id) ? null : whisker(score, span));
+  const cell = h("td", attributes, value, range(score, id), COSTS.has(id) ? null : whisker(score, span));
   return withTip(cell, () => describe(row, id));
 }
 
@@ -134,7 +134,7 @@ function labelCell(row) {
     swatch(row),
     h("span", { class: "name" }, row.label),
     isForeign(row) ? h("span", { class: "chip lock" }, foreignWhy(row)) : null,
-    hasReaders ? h("span", { class: "chip" }, row.reader) : null,
+    hasReaders ? h("span", { class: "chip" }, readerOf(row)) : null,
     chips
       .slice(0, 3)
       .map((name) => h("span", { class: "chip", title: row.axes[name] }, `${name} ${brief(row.axes[name])}`)),
@@ -273,7 +273,7 @@ function tableSection() {
   const { part, body } = section(
     "board",
     "Leaderboard",
-    "Whiskers are 95 % intervals over prompts. Rows that share a letter cannot be told apart. A number in grey is shown but orders nothing; the notes say why.",
+    "Under each number its 95 % interval over prompts, also as a whisker. Rows that share a letter cannot be told apart. A number in grey is shown but orders nothing; the notes say why.",
   );
   const search = h("input", {
     type: "search",

@@ -41,6 +41,8 @@ function alignedGroup(sample) {
 }
 
 function drawWall(body) {
+  const elsewhere = otherReader([chosen("row")]);
+  if (elsewhere) return fill(body, elsewhere);
   const found = wallSamples();
   const pages = Number(state.more) || 1;
   const right = found.filter((sample) => sample.right).length;
@@ -83,7 +85,7 @@ function moreButton(left, what) {
 
 function wallControls(controls) {
   const restart = (changes) => set({ ...changes, more: 1 });
-  const shown = rows.filter((row) => samplesOf(row).length && firstRow.get(row.id) === row.index);
+  const shown = rows.filter((row) => samplesOf(row).length || row === chosen("row"));
   const find = h("input", {
     type: "search",
     id: "find",
@@ -94,7 +96,7 @@ function wallControls(controls) {
   });
   fill(
     controls,
-    choice("setting", [["", "all settings"], ...shown.map((row) => [row.key, row.label])], state.row, (row) =>
+    choice("setting", [["", "all settings"], ...shown.map((row) => [row.key, nameOf(row)])], state.row, (row) =>
       restart({ row }),
     ),
     choice(
