@@ -96,6 +96,23 @@ def test_killed_while_training(tmp_path: Path) -> None:
     assert (out / "metrics.jsonl").read_bytes() == (tmp_path / "unbroken" / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow
+def test_a_killed_run_goes_on_at_once_though_its_data_workers_live_on(tmp_path: Path) -> None:
+    """Orphaned workers notice after seconds that their run is gone; until then they must keep nobody out."""
+    catalog = tiny_catalog(tmp_path)
+    steps = ("run.images=100000", "run.save_every_images=8", "run.keep_checkpoints=2")
+    config, out = tiny_config(catalog, "data.workers=1", *steps), tmp_path / "run"
+    for _ in range(2):
+        before = newest_checkpoint(out)
+        process = FORK.Process(target=train, args=(config, out))
+        process.start()
+        while newest_checkpoint(out) == before:
+            assert process.is_alive(), "the same command did not go on"
+            time.sleep(0.02)
+        process.kill()
+        process.join()
+
+
 class FullDisk:
     """Fails the n-th of the calls it wraps, as a full disk does."""
 

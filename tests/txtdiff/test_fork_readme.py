@@ -7,7 +7,9 @@ import shlex
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from datatools.config import BuildSettings
 from datatools.export import export_catalog
 from datatools.importing import Sources, import_sidecars, read_sources
 from txtdiff.cli import main
-from txtdiff.config_files import make_config
+from txtdiff.config_files import make_config, preset_layer
 from txtdiff.data.tokenizer import encode_texts
 from txtdiff.fork import fork_settings
 from txtdiff.fork.parse import parse_fork_flags
@@ -122,6 +124,32 @@ def test_the_lines_mean_the_readmes_models(place: Path) -> None:
     assert upsampler.model.upsampler is not None and upsampler.model.image_size_px == 256
     assert upsampler.diffusion.low_res_noise is not None and upsampler.diffusion.low_res_noise.max_step == 600
     assert upsampler.data.low_res.filter == "antialiased_bicubic"
+
+
+def test_the_preset_is_the_readmes_but_for_what_it_says(place: Path) -> None:
+    """Its places and what the preset's first lines name apart."""
+    line, preset = (
+        dict(_leaves(make_config(layer).model_dump(mode="json")))
+        for layer in (fork_settings(README).layer(), preset_layer("base-64"))
+    )
+    differ = {name for name in line | preset if line.get(name) != preset.get(name)}
+    places = {f"data.{name}" for name in ("folder", "captions", "px_scales", "safeboxes")}
+    assert differ - places == {
+        "data.square",
+        "optim.precision",
+        "run.compile",
+        "run.matmul_precision",
+        "run.images",
+        "run.keep_checkpoints",
+    }
+
+
+def _leaves(tree: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield path + name, value
 
 
 def test_the_base_line_trains_and_goes_on(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def test_an_exported_checkpoint_has_the_averaged_weights_alone(run: Path, tmp_pa
         torch.testing.assert_close(given[name], tensor, rtol=1e-3, atol=1e-6)
     raw = load_network(export_weights(run, tmp_path / "raw", "raw"), "raw")[0].state_dict()
     assert any(not torch.allclose(raw[name], averaged[name], rtol=1e-3) for name in raw)
-    with pytest.raises(InputError, match="has no average of rate 0.5"):
+    with pytest.raises(InputError, match="has no average of rate"):
         load_network(exported, 0.5)
 
 

@@ -208,7 +208,9 @@ def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
         raise InputError(f"{out} cannot be written: {error.strerror}", "Choose another --out.") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A record lock is this process' alone. Another kind would be its data workers' as well, and they
+            # live on for some seconds when it is killed.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"another process is training in {out}", "Wait for it, or stop it.") from None
         sweep(out)
