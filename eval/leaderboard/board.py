@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from eval.leaderboard.error_kinds import ErrorKinds
     from eval.reading.agreement import ReaderPair
 
-__all__ = ["Board", "BoardRow", "BoardSample", "LengthBin"]
+__all__ = ["Board", "BoardRow", "BoardSample", "LengthBin", "PairTest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,22 @@ class LengthBin:
 
 
 @dataclass(frozen=True, slots=True)
+class PairTest:
+    """Two settings on the same prompts and noise."""
+
+    p: float
+    """Holm-adjusted over all pairs of the group, that both have the same EM; paired by prompt."""
+    low: float
+    high: float
+    """95 % interval of the second's EM minus the first's, over prompts."""
+    n_both: int
+    """Pictures that both write right."""
+    n_first: int
+    n_second: int
+    n_neither: int
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """Everything a report shows, in the order it shows it (best row first).
 
@@ -96,8 +112,8 @@ class Board:
     """By setting_id and ceiling_id, over the same pictures as the confusions."""
     floors: list[BoardRow] = field(default_factory=list)
     """Real pictures against other real ones, at each n that rows have: fidelity alone, never ranked."""
-    pair_p: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Holm-adjusted p that two settings have the same EM, paired by prompt; settings of one group only."""
+    pairs: dict[tuple[str, str], PairTest] = field(default_factory=dict)
+    """Two settings of one group against each other, by their ids, over all their pictures with text."""
     agreements: list[ReaderPair] = field(default_factory=list)
     """How far readers agree, for each setting and pair of readers; never part of a rank."""
     conditions: tuple[str, ...] = ()

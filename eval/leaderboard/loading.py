@@ -65,7 +65,7 @@ def load_board(
     _tell_unscored(settings, rows)
     rows = [replace(row, reader=protocols[row.protocol_id].words) for row in rows]
     rows = [calibrated_row(row, frames[row.setting_id, row.protocol_id], calibrations) for row in rows]
-    ordered, pair_p = rank_rows(rows, frames)
+    ordered, pairs = rank_rows(rows, frames)
     ordered = lock_columns(ordered, picture_protocols(store))
     metrics = _metrics(ordered)
     if only is not None:
@@ -88,7 +88,7 @@ def load_board(
         em_by_length=em_by_length(counts_of_main) | em_by_length(ceilings),
         confusions=confusions(counts_of_main) | confusions(ceilings),
         error_kinds=error_kinds(counts_of_main) | error_kinds(ceilings),
-        pair_p={pair: p for pair, p in pair_p.get(main, {}).items() if set(pair) <= set(main_ids)},
+        pairs={pair: test for pair, test in pairs.get(main, {}).items() if set(pair) <= set(main_ids)},
         agreements=load_agreements(store, ids),
     )
 

@@ -12,7 +12,7 @@ from huggingface_hub import constants as hub
 
 from datatools.errors import InputError, suggest
 from datatools.home import expand_home
-from eval.machine.reach import unreachable
+from datatools.reach import unreachable
 
 __all__ = [
     "DEFAULT_HUB",

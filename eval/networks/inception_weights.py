@@ -18,7 +18,7 @@ from datatools.atomic import write_bytes_atomic
 from datatools.console import say
 from datatools.errors import InputError
 from datatools.home import cache_folder
-from eval.machine.reach import unreachable
+from datatools.reach import unreachable
 from eval.networks.inception import Inception, build_trunk
 from eval.networks.inception_digest import CONVERTED_DIGEST, ENVIRONMENT_VARIABLE, named_file, package_file
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from eval.leaderboard.board import Board, BoardRow, BoardSample
+from eval.leaderboard.board import Board, BoardRow, BoardSample, PairTest
 from eval.metrics.score import Score
 
 __all__ = ["board_data", "samples_data"]
@@ -29,7 +29,7 @@ def board_data(board: Board) -> dict[str, Any]:
         "confusions": {key: [list(c) for c in most] for key, most in sorted(board.confusions.items())},
         "errors": {key: asdict(kinds) for key, kinds in sorted(board.error_kinds.items())},
         "agreements": [_finite(asdict(pair)) for pair in board.agreements],
-        "pairs": [[a, b, p] for (a, b), p in sorted(board.pair_p.items())],
+        "pairs": [[a, b, *_pair(test)] for (a, b), test in sorted(board.pairs.items())],
         "provenance": _finite(board.provenance),
     }
 
@@ -66,6 +66,12 @@ def _row(row: BoardRow, metrics: Sequence[str]) -> dict[str, Any]:
         "pictures": list(row.n_pictures),
         "scores": {name: _score(row.scores[name]) for name in metrics if name in row.scores},
     }
+
+
+def _pair(test: PairTest) -> list[float | int | None]:
+    """In the order in which data.js reads them."""
+    numbers = map(_number, (test.p, test.low, test.high))
+    return [*numbers, test.n_both, test.n_first, test.n_second, test.n_neither]
 
 
 def _score(score: Score) -> dict[str, Any]:

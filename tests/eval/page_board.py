@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datatools.ocr import TextLine
-from eval.leaderboard.board import Board, BoardRow, BoardSample, LengthBin
+from eval.leaderboard.board import Board, BoardRow, BoardSample, LengthBin, PairTest
 from eval.leaderboard.error_kinds import ErrorKinds
 from eval.metrics.registry import OTHER_METRICS, TEXT_METRICS
 from eval.metrics.score import Score
@@ -76,7 +76,10 @@ def make_board(n_settings: int = 18, n_prompts: int = 24, size_px: int = 64) -> 
             ),
             ReaderPair(ranked[1].label, "rapidocr", "tesseract", Agreement(24, 1.0, 0.86, 1.0, 1.0)),
         ],
-        pair_p={(ranked[0].setting_id, ranked[i].setting_id): 0.5 / i**2 for i in range(1, n_settings)},
+        pairs={
+            (ranked[0].setting_id, ranked[i].setting_id): PairTest(0.5 / i**2, -0.3, 0.05, 40, 30, 20, 10)
+            for i in range(1, n_settings)
+        },
     )
 
 

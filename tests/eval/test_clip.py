@@ -128,7 +128,7 @@ def test_without_weights_the_reason_and_the_remedy_are_told() -> None:
 
 def test_a_hub_that_never_answers_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clip_weights.huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
-    monkeypatch.setattr("eval.machine.reach._ask", lambda url, timeout_s: time.sleep(60))
+    monkeypatch.setattr("datatools.reach._ask", lambda url, timeout_s: time.sleep(60))
     start = time.monotonic()
     with pytest.raises(WeightsMissing, match=r"no answer in 0\.3 s"):
         open_clip_scorer(timeout_s=0.3)

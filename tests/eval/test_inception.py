@@ -13,7 +13,7 @@ import torch
 from datatools.console import messages
 from datatools.errors import InputError
 from datatools.home import cache_folder
-from eval.machine.reach import unreachable
+from datatools.reach import unreachable
 from eval.networks import inception_weights
 from eval.networks.inception import Inception, build_trunk, fold_batch_norm
 from eval.networks.inception_weights import InceptionWeights, find_weights

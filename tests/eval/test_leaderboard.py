@@ -67,7 +67,13 @@ def test_rows_stand_in_order_with_ranks_and_ties(board: Board) -> None:
     assert [row.rank for row in board.rows] == [1, 2, 3]
     assert [row.tie for row in board.rows] == ["a", "b", "c"]
     assert [row.rank_interval for row in board.rows] == [(1, 1), (2, 2), (3, 3)]
-    assert all(p < 0.05 for p in board.pair_p.values())
+    assert all(test.p < 0.05 for test in board.pairs.values())
+    first, second, third = (row.setting_id for row in board.rows)
+    halves = board.pairs[first, second]
+    assert (halves.n_both, halves.n_first, halves.n_second, halves.n_neither) == (21, 18, 0, 0)
+    assert halves.low < 21 / 39 - 1 < halves.high < 0
+    nothing = board.pairs[first, third]
+    assert (nothing.n_both, nothing.n_first, nothing.low, nothing.high) == (0, 39, -1, -1)
     assert board.counts == {"expected": 120, "done": 120, "no_text": 0, "failed": 0, "unread": 0}
 
 
@@ -274,7 +280,7 @@ def test_a_filter_rules_page_samples_and_totals_and_leaves_ranks(path: Path, tmp
     assert row.rank == 3
     assert board.counts["expected"] * 3 == whole.counts["expected"]
     assert {sample.setting_id for sample in board.samples} == {row.setting_id} == set(board.em_by_length)
-    assert board.pair_p == {}
+    assert board.pairs == {}
     page = tmp_path / "page.html"
     write_report(path, ReportOptions(html=page, conditions=("label = wrong",)))
     assert row.setting_id in page.read_text()
@@ -313,11 +319,11 @@ def test_a_filter_over_protocols_shows_each_row_what_is_its_own(tmp_path: Path) 
     first, second = board.rows
     assert (first.label, second.label) == ("right", "wrong")
     assert {sample.setting_id for sample in board.samples} == {first.setting_id} == set(board.em_by_length)
-    assert board.pair_p == {}
-    [p] = whole.pair_p.values()
-    [p_blind] = blind_board.pair_p.values()
-    assert p < 0.05
-    assert p_blind == 1
+    assert board.pairs == {}
+    [pair] = whole.pairs.values()
+    [blind_pair] = blind_board.pairs.values()
+    assert pair.p < 0.05
+    assert blind_pair.p == 1
 
 
 def by_protocol(protocol: Protocol) -> Condition:

@@ -9,12 +9,14 @@ function pairsOf(a, b) {
 }
 
 function verdictOn(a, b) {
-  const p = pairP.get(`${a.id}\u0000${b.id}`);
-  if (p === undefined)
-    return "These two rows were not tested against each other: they have other prompts.";
+  const test = pairTestOf(a, b);
+  if (!test) return "These two rows were not tested against each other: they have other prompts.";
+  const { p, low, high } = test;
   const shown = p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
+  const points = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(1)}`;
+  const gap = `B − A between ${points(low)} and ${points(high)} points of EM`;
   const reader = hasReaders ? ` Read by ${readerOf(a)}.` : "";
-  return `${p < 0.05 ? "They differ in EM" : "They cannot be told apart by EM"}: ${shown}, paired by prompt over all pictures, Holm-adjusted for every pair of this table.${reader}`;
+  return `${p < 0.05 ? "They differ in EM" : "They cannot be told apart by EM"}: ${gap}, ${shown}, paired by prompt over all pictures, Holm-adjusted for every pair of this table.${reader}`;
 }
 
 function countTable(counts) {
@@ -102,12 +104,13 @@ function numbersOf(a, b) {
   );
 }
 
-// The counts are of the pictures that the page holds, the test is of all there are.
+// The counts are of all pictures with text of the store; the page holds some of them.
 function countStatus(a, b, n) {
-  const counted = `Of the ${n} pictures with text in this page, same prompt and same noise`;
-  if (!pairP.has(`${a.id}\u0000${b.id}`)) return `${counted}.`;
-  const all = scoreOf(a, "em_ci").expected;
-  return `${counted}; p and EM are over all ${all ? `${all} pairs` : "pairs"} of the store.`;
+  const held = `${n} pictures with text, same prompt and same noise`;
+  const test = pairTestOf(a, b);
+  if (!test) return `${held}, in this page.`;
+  const all = test.both + test.a + test.b + test.neither;
+  return `All ${all} pictures with text, same prompt and same noise. This page holds ${n} of them, shown below where they flip.`;
 }
 
 function drawCompare(body) {
@@ -127,7 +130,7 @@ function drawCompare(body) {
   const onlyA = pairs.filter(([x, y]) => x.right && !y.right);
   const onlyB = pairs.filter(([x, y]) => !x.right && y.right);
   const both = pairs.filter(([x, y]) => x.right && y.right).length;
-  const counts = {
+  const counts = pairTestOf(a, b) ?? {
     both,
     a: onlyA.length,
     b: onlyB.length,

@@ -64,11 +64,13 @@ const samplesOfRow = new Map();
 const samplesOf = (row) => samplesOfRow.get(row.index) ?? [];
 
 // By setting, so of the first row's protocol only.
-const pairP = new Map();
-for (const [a, b, p] of data.pairs) {
-  pairP.set(`${a}\u0000${b}`, p);
-  pairP.set(`${b}\u0000${a}`, p);
+// Two rows against each other over all pictures of the store with text, from the first's side.
+const pairTests = new Map();
+for (const [a, b, p, low, high, both, onlyA, onlyB, neither] of data.pairs) {
+  pairTests.set(`${a}\u0000${b}`, { p, low, high, both, a: onlyA, b: onlyB, neither });
+  pairTests.set(`${b}\u0000${a}`, { p, low: -high, high: -low, both, a: onlyB, b: onlyA, neither });
 }
+const pairTestOf = (a, b) => pairTests.get(`${a.id}\u0000${b.id}`);
 
 // Settings that differ between rows: what distinguishes them, in the order of the first row's spec.
 const axes = Object.keys(Object.assign({}, ...rows.map((row) => row.axes))).filter(
