@@ -32,7 +32,7 @@ from txtdiff.data.tokenizer import encode_texts
 from txtdiff.sample_folder import GRID, METADATA_KEY, check_folder, picture_name, remove_surplus
 from txtdiff.training.grid import tiled
 
-__all__ = ["SamplingPlan", "Wishes", "make_prompts", "plan_stages", "sample_to_folder"]
+__all__ = ["SamplingPlan", "Wishes", "check_prompts", "make_prompts", "plan_stages", "sample_to_folder"]
 
 _MAX_GRID = 100
 
@@ -65,6 +65,19 @@ def make_prompts(
     return [Prompt(txt=text, capt=capt, seed=seed + i, label=label) for text in texts for i in range(n)]
 
 
+def check_prompts(cascade: Cascade, prompts: Iterable[Prompt]) -> None:
+    """See that the prompts tell the cascade nothing that none of its stages reads.
+
+    Raises:
+        InputError: a text or a caption would have no effect.
+    """
+    base, configs, told = cascade.stages[0].name, [stage.config for stage in cascade.stages], [*prompts]
+    if any(prompt.txt for prompt in told) and all(config.text is None for config in configs):
+        raise InputError(f"--txt has no effect: {base} reads no text", "Give --txt ''.")
+    if any(prompt.capt for prompt in told) and all(config.captions is None for config in configs):
+        raise InputError(f"--capt has no effect: {base} reads no captions", "Leave it out.")
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What a command line says of samplers; what it leaves open is the cascade's own recommendation."""
@@ -82,7 +95,11 @@ class Wishes:
 def plan_stages(
     cascade: Cascade, wishes: Wishes, recommended: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[SamplerSettings]:
-    """Settings for each stage: what is recommended, or 30 steps of DPM-Solver++ unguided; wishes on top."""
+    """Settings for each stage: what is recommended, or 30 steps of DPM-Solver++ unguided; wishes on top.
+
+    Raises:
+        InputError: a wish that cannot be, or would have no effect.
+    """
     layers = settings_layer(wishes.changes)
     stages = ["base", *(f"upsampler{i}" for i in range(1, len(cascade.stages)))]
     _check_stages(layers, stages)
@@ -103,9 +120,16 @@ def plan_stages(
 
 def _guidance(wishes: Wishes, stage: Stage) -> dict[str, float]:
     """The scales asked for, of what the base model is told at all."""
-    both, capt = wishes.guidance, wishes.guidance_capt
-    scales = {"guidance_txt": both if stage.config.text is not None else None}
-    scales["guidance_capt"] = (both if capt is None else capt) if stage.config.captions is not None else None
+    config, both, capt = stage.config, wishes.guidance, wishes.guidance_capt
+    has_txt, has_capt = config.text is not None or config.n_classes is not None, config.captions is not None
+    if capt is not None and not has_capt:
+        raise InputError(f"--guidance-capt has no effect: {stage.name} reads no captions", "Leave it out.")
+    if both is not None and not (has_txt or has_capt):
+        raise InputError(
+            f"--guidance has no effect: {stage.name} reads no text, captions or classes", "Leave it out."
+        )
+    scales = {"guidance_txt": both if has_txt else None}
+    scales["guidance_capt"] = (both if capt is None else capt) if has_capt else None
     return {name: scale for name, scale in scales.items() if scale is not None}
 
 

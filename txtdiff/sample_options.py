@@ -138,13 +138,14 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
     for path in (*paths, *filter(None, (flags.weaker,))):
         check_there(path)
     from txtdiff.cascade import load_cascade
-    from txtdiff.sample_files import SamplingPlan, Wishes, make_prompts, plan_stages
+    from txtdiff.sample_files import SamplingPlan, Wishes, check_prompts, make_prompts, plan_stages
     from txtdiff.training.distributed import pick_device
 
     _tell_unfamiliar(flags.base, texts)
     prompts = make_prompts(texts, flags.capt, flags.n, flags.seed, flags.label)
     device = pick_device(flags.device)
     cascade = load_cascade(paths, parse_weights(flags.weights), weaker=flags.weaker, device=device)
+    check_prompts(cascade, prompts)
     wishes = Wishes(flags.sampler, flags.guidance, flags.guidance_capt, tuple(flags.changes or ()))
     settings = plan_stages(cascade, wishes, recommended(flags.base))
     if flags.weaker is not None and settings[0].autoguidance == 1:

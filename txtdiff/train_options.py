@@ -19,6 +19,7 @@ from txtdiff.training.checkpoint import as_url, find_checkpoint
 
 if TYPE_CHECKING:  # settings take a third of a second to lay out, which --help has no use for
     from txtdiff.config import RunConfig
+    from txtdiff.fork import ForkSettings
 
 __all__ = ["Changes", "ConfigFile", "PresetName", "TrainCommand", "TrainFlags", "run_config", "run_dir"]
 
@@ -114,8 +115,9 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
     from txtdiff import config_files as files
 
     layers: list[Mapping[str, Any]] = []
-    if fork_words:
-        layers.append(_fork_layer(flags, fork_words))
+    fork = _fork_settings(flags, fork_words) if fork_words else None
+    if fork is not None:
+        layers.append(_fork_layer(fork))
     elif flags.stage is not None:
         raise InputError("--stage has no effect without flags of the parent project")
     elif flags.preset:
@@ -125,7 +127,10 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
     if config is not None:
         layers.append(files.file_layer(config))
     layers += [files.environment_layer(), flags.layer(), files.settings_layer(flags.changes or [])]
-    return files.make_config(*layers)
+    settings = files.make_config(*layers)
+    if fork is not None:
+        fork.write_config_json()
+    return settings
 
 
 def _settings_of(init: Path) -> dict[str, Any]:
@@ -138,7 +143,7 @@ def _settings_of(init: Path) -> dict[str, Any]:
     return {name: group for name, group in tree.items() if name != "run"}
 
 
-def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:
+def _fork_settings(flags: TrainFlags, fork_words: Sequence[str]) -> ForkSettings:
     from txtdiff.fork import fork_settings
 
     if flags.preset:
@@ -148,6 +153,10 @@ def _fork_layer(flags: TrainFlags, fork_words: Sequence[str]) -> dict[str, Any]:
     settings = fork_settings(fork_words, flags.stage)
     for note in settings.notes:
         say(note)
+    return settings
+
+
+def _fork_layer(settings: ForkSettings) -> dict[str, Any]:
     layer = settings.layer()
     if settings.resume is not None:
         layer["run"]["init"] = str(settings.resume)

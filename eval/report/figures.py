@@ -166,8 +166,10 @@ def _grid(board: Board) -> Figure | None:
     widths = [1 + len({steps for steps, _ in grid}) for _, grid in ordered]
     figure = Figure(figsize=(0.5 * sum(widths) + 0.6, HEIGHT_IN), layout="constrained")
     panels = figure.subplots(1, len(cells), squeeze=False, width_ratios=widths)[0]
+    values = [em for grid in cells.values() for em in grid.values()]
+    span = min(values), max(max(values), min(values) + 1)  # one scale of colour for all panels
     for axes, (sampler, grid) in zip(panels, ordered, strict=True):
-        _panel(axes, sampler, grid)
+        _panel(axes, sampler, grid, span)
     panels[0].set_ylabel("text guidance")
     return figure
 
@@ -177,13 +179,20 @@ def _panel_title(row: BoardRow, has_sizes: bool) -> str:
     return f"{sampler}, {row.size_px} px" if has_sizes and row.size_px is not None else sampler
 
 
-def _panel(axes: Axes, title: str, grid: Mapping[tuple[Any, Any], float]) -> None:
+def _panel(axes: Axes, title: str, grid: Mapping[tuple[Any, Any], float], span: tuple[float, float]) -> None:
     steps, guidances = (sorted({key[i] for key in grid}) for i in (0, 1))
     values = [[grid.get((step, guidance), float("nan")) for step in steps] for guidance in guidances]
-    axes.imshow(values, origin="lower", cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    low, high = span
+    axes.imshow(values, origin="lower", cmap="cividis", vmin=low, vmax=high, aspect="auto")
     for (step, guidance), em in grid.items():
         at = steps.index(step), guidances.index(guidance)
-        axes.text(*at, f"{em:.0f}", ha="center", va="center", color="white" if em < 45 else "black")
+        axes.text(
+            *at,
+            f"{em:.0f}",
+            ha="center",
+            va="center",
+            color="white" if em < low + 0.45 * (high - low) else "black",
+        )
     axes.set(title=title, xlabel="steps")
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
     axes.set_yticks(range(len(guidances)), [f"{guidance:g}" for guidance in guidances])

@@ -33,8 +33,16 @@ def recipe(key: str, shape: tuple[int, ...]) -> Tensor:
 class ForkNetwork:
     """`run` computes the fork's output; `state` then holds the weights it used."""
 
-    def __init__(self, flags: Flags, upsampler: bool, tower: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        flags: Flags,
+        upsampler: bool,
+        tower: Mapping[str, int] | None = None,
+        n_tokens: int = 105,
+        newline: int = 6,
+    ) -> None:
         self.f, self.upsampler, self.tower = flags, upsampler, tower
+        self.n_tokens, self.newline = n_tokens, newline
         self.state: dict[str, Tensor] = {}
         self.size = flags["large_size"] if upsampler else flags["image_size"]
         defaults = {256: "1,1,2,2,4,4", 64: "1,2,3,4", 32: "1,2,2,2"}
@@ -92,11 +100,12 @@ class ForkNetwork:
 
     def encode_text(self, ids: Tensor, t: Tensor) -> Tensor:
         f, d, n = self.f, self.f["txt_dim"], ids.shape[1]
-        lines = torch.tensor([[min(31, int((row[: i + 1] == 6).sum())) for i in range(n)] for row in ids])
+        lines = (ids == self.newline).cumsum(1).clamp(max=31)
         places = self.w("text_encoder.pos_emb.emb.weight", f["max_seq_len"], d)[:n]
         places = places + self.w("text_encoder.line_emb.emb.weight", 32, d)[lines]
         time = self.linear("text_encoder.time_embed.1", F.silu(self.sinusoid(t, d)), d)
-        x = self.w("text_encoder.token_emb.weight", 105, d)[ids] + (places + time[:, None]) * d**-0.5
+        tokens = self.w("text_encoder.token_emb.weight", self.n_tokens, d)[ids]
+        x = tokens + (places + time[:, None]) * d**-0.5
         for i in range(2 * f["txt_depth"]):
             name = f"text_encoder.model.layers.{i}"
             h, inner = x, f"{name}.1"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -149,6 +152,79 @@ def test_idle_weights_are_taken_and_ignored() -> None:
     with torch.no_grad():
         output = network_from_fork(argv, state, upsampler=False)(x, t, **given)
     assert (output - wanted).abs().max() <= 1e-5
+
+
+WORDS = shlex.split(
+    """--image_size 16 --num_channels 32 --channel_mult 1,2 --txt 1 --char_level 0 --txt_dim 64
+    --attention_resolutions 8 --txt_resolutions 8 --cross_attn_q_t_emb 1 --txt_output_layers_only 1"""
+)
+
+
+def word_network(newline: int) -> tuple[Tensor, ForkNetwork, dict[str, Tensor]]:
+    """What the fork computes of tokens of a file, with two lines; the network, its inputs."""
+    reference = ForkNetwork(parse_fork_flags(WORDS, "image_train").values, False, None, 500, newline)
+    given = {
+        "x": torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)),
+        "timesteps": torch.tensor([5]),
+        "txt": torch.tensor([[0, 499, 41, 180, 6, 305, 41, 1]]),
+    }
+    with torch.no_grad():
+        return reference.run(given["x"], given["timesteps"], txt=given["txt"]), reference, given
+
+
+def output(reference: ForkNetwork, given: dict[str, Tensor], line: list[str] = WORDS) -> Tensor:
+    with torch.no_grad():
+        return network_from_fork(line, reference.state, upsampler=False)(**given)  # type: ignore[no-any-return]
+
+
+def tokenizer_file(folder: Path, newline: str = "\n", n: int = 499, kind: str = "BPE") -> None:
+    vocab: Any = {newline if i == 41 else f"t{i}": i for i in range(n)}
+    if kind == "Unigram":
+        vocab = [[token, -1.0] for token in vocab]
+    tree = {"added_tokens": [{"id": n, "content": "<mask>"}], "model": {"type": kind, "vocab": vocab}}
+    (folder / "tokenizer_file").write_text(json.dumps(tree))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_tokens_of_a_file_have_as_many_rows_as_the_weights(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted, reference, given = word_network(newline=6)
+    assert (output(reference, given) - wanted).abs().max() <= 1e-5
+    assert "which of the 500 tokens ends a line is not known and taken to be 6" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"token_embedding.weight \(500, 64\), not \(105, 64\)"):
+        output(reference, given, [*WORDS, "--char_level", "1"])
+
+
+@pytest.mark.parametrize("kind", ["BPE", "Unigram"])
+def test_a_tokenizer_file_says_which_token_ends_a_line(
+    place: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    wanted, reference, given = word_network(newline=41)
+    assert (output(reference, given) - wanted).abs().max() > 1e-3
+    capsys.readouterr()
+    tokenizer_file(place, kind=kind)
+    assert (output(reference, given) - wanted).abs().max() <= 1e-5
+    assert capsys.readouterr().err == ""
+
+
+def test_a_tokenizer_file_that_does_not_go_with_the_weights(place: Path) -> None:
+    _, reference, given = word_network(newline=41)
+    for content in ("", "[1]", "{}", '{"model": {"vocab": 3}}', '{"model": {"vocab": [1]}}'):
+        (place / "tokenizer_file").write_text(content)
+        with pytest.raises(InputError, match="no tokenizers JSON"):
+            output(reference, given)
+    tokenizer_file(place, n=300)
+    with pytest.raises(InputError, match="has 301 tokens, and the fork's weights have 500"):
+        output(reference, given)
+    tokenizer_file(place, newline="x")
+    with pytest.raises(InputError, match="no token for the end of a line"):
+        output(reference, given)
 
 
 def test_refused_parts_of_the_network_are_refused_by_name() -> None:

@@ -20,6 +20,7 @@ from txtdiff.cascade import Prompt, SamplerSettings, load_cascade, sample_pictur
 from txtdiff.cli import main
 from txtdiff.fork.convert import convert_fork_model, convert_fork_run
 from txtdiff.fork.files import find_fork_run, read_config_json, read_state
+from txtdiff.fork.optimizer import read_optimizer
 from txtdiff.fork.parse import parse_fork_flags
 from txtdiff.fork.sampling import fork_sampling, load_fork_model
 from txtdiff.training.weights import load_network
@@ -132,10 +133,44 @@ def test_a_sampling_line_makes_the_pictures_of_its_converted_run(
     assert (facts["txt"], facts["seed"], facts["stages"][0]["guidance_txt"]) == ("abc", 9, 1.5)
 
 
+def test_a_sampling_line_leaves_its_flags_to_config_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fork_run(tmp_path)
+    asked = shlex.split("--text_input abc --num_samples 1 --seed 7 --timestep_respacing 4 --device cpu")
+    assert sample(monkeypatch, tmp_path, *asked) == 0
+    whole = np.asarray(Image.open(tmp_path / "out" / "00000.png"))
+    line = ["--model_path", str(tmp_path / "model000020.pt"), "--config_path", str(tmp_path / "config.json")]
+    monkeypatch.setattr("sys.argv", ["txtdiff", "sample", "--out", str(tmp_path / "short"), *line, *asked])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "flags that the command line leaves out are read from" in capsys.readouterr().err
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "short" / "00000.png")), whole)
+
+
+def test_texts_that_only_a_tokenizer_file_could_spell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fork_run(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model000020.pt"
+    weights = torch.load(path, weights_only=True)
+    torch.save(weights | {"text_encoder.token_emb.weight": torch.zeros(500, 64)}, path)
+    with pytest.raises(InputError, match="spelled by the fork's tokenizer_file") as refused:
+        convert_fork_run(tmp_path, tmp_path / "ours")
+    assert refused.value.remedy is not None and "network_from_fork" in refused.value.remedy
+    assert sample(monkeypatch, tmp_path, "--text_input", "abc", "--num_samples", "1") == 2
+    assert "spelled by the fork's tokenizer_file" in capsys.readouterr().err.replace("\n", " ")
+    assert sample(monkeypatch, tmp_path, "--text_input", "abc", "--char_level", "1") == 2
+    assert "token_embedding.weight (500, 64), not (105, 64)" in capsys.readouterr().err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--num_samples 1", "no text to write"),
+        ("--text_inptu a", "Did you mean 'text_input'?"),
         ("--text_input a --num_samples 0", "no pictures to make"),
         ("--text_input a --base x", "--base and the parent project's"),
         ("--text_input a --sampler ddim:3", "--sampler and the parent project's"),
@@ -233,9 +268,14 @@ def test_hostile_files_are_refused_and_not_executed(tmp_path: Path, kind: str) -
     path, proof = tmp_path / "model000001.pt", tmp_path / "proof"
     hostile(kind, path, proof)
     start = time.monotonic()
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refused:
         read_state(path)
     assert time.monotonic() - start < 1
+    assert "weights_only" not in str(refused.value) and "torch.load" not in str(refused.value)
+    if "bomb" in kind:
+        assert "holds more than tensors; nothing in it was run" in refused.value.what
+        with pytest.raises(InputError, match="holds more than tensors"):
+            read_optimizer(path)
     assert not proof.exists()
 
 

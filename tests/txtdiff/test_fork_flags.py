@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
-from txtdiff.config_files import make_config
+from txtdiff.config_files import make_config, settings_layer
 from txtdiff.fork import fork_settings, split_words
+from txtdiff.fork.files import read_config_json
 from txtdiff.fork.flags import NoEffect, Only, To
 from txtdiff.fork.parse import FLAGS, parse_fork_flags, script_of
 from txtdiff.fork.sampling import fork_sampling
 from txtdiff.fork.training import NO_END_IMAGES
+from txtdiff.sample_options import SampleFlags
+from txtdiff.train_options import TrainFlags
 
 README_BASE = """
 --lr 1e-4 --lr_warmup_steps 1000 --batch_size 64 --microbatch 16 --ema_rate 0.9999,0.999 --log_interval
@@ -241,3 +246,111 @@ def test_words_of_the_fork_and_ours_are_told_apart() -> None:
     theirs, ours = split_words(line, ours={"out", "set", "images"})
     assert theirs == ["--data_dir", "d", "--lr=1e-3", "--txt", "1"]
     assert ours == ["--out", "o", "--set", "run.seed=1", "--images", "4k", "config.toml"]
+
+
+@pytest.mark.parametrize("words", [("--num_chanels", "3"), ("--num_chanels=3",), ("--channelmult", "1,2")])
+def test_a_slip_of_the_pen_is_told_the_flag_that_was_meant(words: tuple[str, ...]) -> None:
+    theirs, ours = split_words(["--txt", "1", *words, "--out", "o"], ours={"out", "set"})
+    assert (theirs, ours) == (["--txt", "1", *words], ["--out", "o"])
+    with pytest.raises(InputError, match="is not a flag of the fork's image_train") as refused:
+        fork_settings(theirs)
+    assert refused.value.remedy in ("Did you mean 'num_channels'?", "Did you mean 'channel_mult'?")
+
+
+def test_a_suggested_flag_is_one_of_the_script() -> None:
+    with pytest.raises(InputError) as refused:
+        parse_fork_flags(["--model_pth", "m.pt"], "image_train")
+    assert "model_path" not in str(refused.value.remedy)
+
+
+@pytest.mark.parametrize("command", [TrainFlags, SampleFlags])
+def test_no_option_of_ours_is_taken_for_a_slip(command: type) -> None:
+    for name in [field.name.replace("_", "-") for field in fields(command)] + ["set", "class", "help"]:
+        if name.replace("-", "_") not in {flag.name for flag in FLAGS}:
+            prefix_of = [flag.name for flag in FLAGS if flag.name.startswith(name)]
+            theirs, _ = split_words([f"--{name}", "x"], ours=())
+            assert bool(theirs) == (len(prefix_of) == 1), name
+    # Nor is a slip in one of them.
+    assert split_words(["--sed", "3"], ours={"seed"}) == ([], ["--sed", "3"])
+
+
+def test_texts_of_a_network_that_takes_none(tmp_path: Path) -> None:
+    line = f"--data_dir {tmp_path} --large_size 32 --small_size 16 --channel_mult 1,2 --autosave 0".split()
+    with pytest.raises(InputError, match=r"use_txt_in_dataload 1 is refused .* mirrors"):
+        fork_settings([*line, "--use_txt_in_dataload", "1", "--txt", "0"])
+    assert fork_settings([*line, "--use_txt_in_dataload", "0"]).notes == []
+    text = "--txt 1 --txt_resolutions 16 --cross_attn_q_t_emb 1 --char_level 1 --use_txt_in_dataload 1"
+    notes = fork_settings([*line, *text.split()]).notes
+    assert notes == ["--use_txt_in_dataload True has no effect: texts are read whenever the network has text"]
+
+
+def test_what_a_note_says_is_so(tmp_path: Path) -> None:
+    captions = tmp_path / "capts.json"
+    captions.write_text('{"a": "a cat"}')
+    line = f"--data_dir {tmp_path} --autosave 0 --capt_path {captions}".split()
+    assert fork_settings(line).notes == [f"--capt_path {captions} has no effect: using_capt is 0"]
+    filtered = fork_settings([*line, "--require_capts", "1"])
+    assert filtered.notes == []
+    assert make_config(filtered.layer()).data.captions == captions
+    told = "--verbose True has no effect: layers are not printed; `txtdiff info` sums up a network"
+    assert fork_settings([*line[:4], "--verbose", "1"]).notes == [told]
+    assert fork_sampling(["--model_path", "m.pt", "--verbose", "1"]).notes == [told]
+
+
+@pytest.mark.parametrize("script", ["--image_size 64", "--large_size 128"])
+def test_log_interval_in_a_sampling_line(script: str) -> None:
+    sampling = fork_sampling(f"--model_path m.pt {script} --log_interval 5".split())
+    assert sampling.notes == ["--log_interval 5 has no effect: the fork's sampling scripts log nothing"]
+    assert fork_sampling(f"--model_path m.pt {script}".split()).notes == []
+
+
+def test_word_pieces_of_ours_instead_of_a_tokenizer_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tokenizer_file") as refused:
+        fork_settings(base_line(tmp_path, "--char_level 0"))
+    assert refused.value.remedy is not None and "--set model.text.tokenizer=clip" in refused.value.remedy
+    layer = fork_settings(base_line(tmp_path)).layer()
+    text = make_config(layer, settings_layer(["model.text.tokenizer=clip"])).model.text
+    assert text is not None and (text.tokenizer, text.vocab_size) == ("clip", 49415)
+
+
+def test_config_path_is_written_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "config.json"
+    line = [*base_line(tmp_path), "--config_path", str(path)]
+    asked = fork_settings(line)
+    assert not path.exists()
+    asked.write_config_json()
+    tree = json.loads(path.read_text())
+    assert tree["tokenizer_config"] == {"max_seq_len": 384, "char_level": True}
+    assert tree["is_super_res"] is False
+    assert (tree["channel_mult"], tree["clipmod"], tree["verbose"]) == ("1,2,2,4,4", None, True)
+    assert "tokenizer" not in tree and "data_dir" not in tree and "lr" not in tree
+    stored, meant = read_config_json(path), parse_fork_flags(line, "image_train")
+    assert all(stored.values[name] == meant.values[name] for name in stored.given)
+
+    again = fork_settings(line)
+    assert (again.notes, again.overrides) == (asked.notes, asked.overrides)
+    assert again.config_json is None
+    short = f"--data_dir {tmp_path} --autosave 0 --config_path {path} --txt_depth 3".split()
+    left_out = fork_settings(short)
+    assert left_out.overrides["model.channels"] == 256
+    assert left_out.overrides["model.text"]["depth"] == 3
+    assert left_out.notes[0].endswith(f"flags that the command line leaves out are read from {path}")
+    assert left_out.notes[1] == f"--txt_depth 3 counts, not the 6 of {path}"
+    assert json.loads(path.read_text()) == tree
+
+
+def test_config_path_says_which_script(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    large = "--large_size 64 --small_size 32 --num_channels 64 --channel_mult 1,2 --noise_cond 1"
+    train = [*f"--data_dir {tmp_path} --autosave 0 {large} --config_path".split(), str(path)]
+    fork_settings(train).write_config_json()
+    sampling = fork_sampling(f"--model_path m.pt --config_path {path} --base_samples b.npz".split())
+    assert (sampling.flags.upsampler, sampling.flags.values["num_channels"]) == (True, 64)
+    assert sampling.flags.values["channel_mult"] == "1,2" and sampling.flags.on("noise_cond")
+    assert sampling.notes == [f"5 flags that the command line leaves out are read from {path}"]
+    base = json.loads(path.read_text()) | {"is_super_res": False}
+    path.write_text(json.dumps({k: v for k, v in base.items() if k in ("is_super_res", "num_channels")}))
+    with pytest.raises(InputError, match="describes a base model, and the command line is for an upsampler"):
+        fork_settings(train)
+    missing = fork_sampling(f"--model_path m.pt --config_path {tmp_path / 'no.json'}".split())
+    assert missing.notes == [f"--config_path {tmp_path / 'no.json'} has no effect: there is no such file"]

@@ -29,6 +29,7 @@ from txtdiff.cli import main
 from txtdiff.config_files import make_config, preset_layer
 from txtdiff.data.tokenizer import encode_texts
 from txtdiff.fork import fork_settings
+from txtdiff.fork.files import read_config_json
 from txtdiff.fork.parse import parse_fork_flags
 from txtdiff.fork.table_model import MODEL_FLAGS
 
@@ -165,8 +166,19 @@ def test_the_base_line_trains_and_goes_on(place: Path, capsys: pytest.CaptureFix
         "borrowed_safebox",
     )
     assert config["run"]["save_first_batch"] == "yes" and (logs / "first_batch" / "0000.png").exists()
+    stored = read_config_json(logs / "config.json").values
+    assert (stored["num_channels"], stored["txt_ff_mult"], stored["clipname"]) == (32, 3, "ViT-L/14@336px")
     assert run(*line, "--lr_anneal_steps", "6") == 0
-    assert "going on from" in capsys.readouterr().err and (logs / "step-24").exists()
+    told = capsys.readouterr().err
+    assert "going on from" in told and (logs / "step-24").exists()
+    assert "config.json" not in told
+
+
+def test_a_slip_of_the_pen_in_a_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for slip in (["--num_chanels", "3"], ["--num_chanels=3"]):
+        assert run("train", *README, *slip) == 2
+        assert "Did you mean 'num_channels'?" in capsys.readouterr().err
+    assert not (place / "logs").exists()
 
 
 def test_the_upsampler_line_trains(place: Path) -> None:

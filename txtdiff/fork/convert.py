@@ -19,6 +19,7 @@ from txtdiff.fork.network import tower_of
 from txtdiff.fork.optimizer import fork_moments, read_optimizer
 from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.fork.table_model import MODEL_FLAGS
+from txtdiff.fork.tokens import refuse_foreign_tokens, tokens_of
 from txtdiff.fork.training import diffusion_settings
 from txtdiff.fork.weights import convert_state, our_names
 from txtdiff.model.caption_weights import load_caption_tower
@@ -122,7 +123,8 @@ def _optimizer(run: ForkRun, flags: ForkFlags, state: dict[str, Tensor], network
 
 def _network(flags: ForkFlags, state: dict[str, Tensor], caption_weights: str) -> tuple[UNet, frozenset[str]]:
     """The network, and the names of its tensors that the fork does not store."""
-    config = model_config(flags, tower_of(state))
+    config = model_config(flags, tower_of(state), tokens_of(flags, state))
+    refuse_foreign_tokens(config)
     if config.captions is not None:
         config = config.model_copy(
             update={"captions": config.captions.model_copy(update={"weights": caption_weights})}

@@ -17,7 +17,15 @@ from datatools.errors import InputError
 from txtdiff.fork.flags import Script
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags
 
-__all__ = ["MODEL_FILE", "ForkRun", "find_fork_run", "read_config_json", "read_state", "samples_at"]
+__all__ = [
+    "MODEL_FILE",
+    "ForkRun",
+    "find_fork_run",
+    "read_config_json",
+    "read_state",
+    "samples_at",
+    "why_unreadable",
+]
 
 MODEL_FILE = re.compile(r"model(\d{1,12})\.pt")
 _AVERAGE = re.compile(r"ema_(0?\.\d{1,12})_(\d{1,12})\.pt")
@@ -95,14 +103,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read as weights: {first_line}") from error
+        raise InputError(
+            f"{path} cannot be read as weights: {why_unreadable(error)}",
+            "Give a modelN.pt or ema_RATE_N.pt as the fork saved it.",
+        ) from error
     if not isinstance(state, dict):
         raise InputError(f"{path} holds no state dict but {type(state).__name__}")
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise InputError(f"{path} holds more than named tensors: {type(tensor).__name__}")
     return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def why_unreadable(error: BaseException) -> str:
+    """The cause in a line, without PyTorch's advice to load what it refused all the same."""
+    said = str(error)
+    if isinstance(error, UnpicklingError) or "weights_only" in said:
+        return "it is damaged, or holds more than tensors; nothing in it was run"
+    return said.splitlines()[0] if said else type(error).__name__
 
 
 def samples_at(run_dir: Path, step: int) -> int | None:

@@ -43,7 +43,9 @@ def _idle_groups(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
 
 def _idle_in_attention(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
     if not flags.on("using_capt"):
-        yield _OF_CAPTIONS, "using_capt is 0"
+        # Which pictures have a caption is asked of the file even so.
+        used = {"capt_path"} if flags.on("require_capts") else set()
+        yield _OF_CAPTIONS - used, "using_capt is 0"
     if flags.on("glide_style_capt_attn"):
         yield {"xattn_capt", "weave_capt"}, "glide_style_capt_attn is 1"
     if not flags.on("glide_style_capt_emb"):
@@ -81,7 +83,8 @@ def _idle_in_data(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:
         if not flags.on("noise_cond"):
             noise = {"noise_cond_schedule", "noise_cond_steps", "noise_cond_max_step"}
             yield noise, "noise_cond is 0"
-        yield {"use_txt_in_dataload"}, "texts are read whenever the network has text"
+        if flags.on("txt"):
+            yield {"use_txt_in_dataload"}, "texts are read whenever the network has text"
 
 
 def _idle_in_training(flags: ForkFlags) -> Iterator[tuple[set[str], str]]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from datatools.errors import InputError, suggest
 from txtdiff.fork.parse import ForkFlags
+from txtdiff.fork.tokens import Tokens
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -26,6 +27,8 @@ __all__ = ["N_CLASSES", "model_config", "numbering_config", "text_flags"]
 N_CLASSES = 1000
 """Classes of every network with `class_cond`, however many there are."""
 
+_CHARACTERS = Tokens()
+
 _CHANNEL_MULT = {256: "1,1,2,2,4,4", 64: "1,2,3,4", 32: "1,2,2,2"}
 
 _SILUS = ("torch", "openai", "efficientnet", "fused")
@@ -34,18 +37,21 @@ Join = Literal["pooled", "self_attention", "cross_attention"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 
 
-def model_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfig:
+def model_config(
+    flags: ForkFlags, tower: TowerSize | None = None, tokens: Tokens = _CHARACTERS
+) -> ModelConfig:
     """Settings of the network that the fork would build.
 
     Args:
         flags: a parsed command line.
         tower: sizes of the caption tower, where they are known from a checkpoint.
+        tokens: what transcriptions are spelled in, likewise.
 
     Raises:
         InputError: flags with which the fork's network could not be built or run.
     """
     try:
-        config = _config(flags, tower, acting=True)
+        config = _config(flags, tower, tokens, acting=True)
     except ValidationError as error:
         reasons = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
         raise InputError(f"the fork's flags describe no network: {reasons}") from error
@@ -55,10 +61,10 @@ def model_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfi
 
 def numbering_config(flags: ForkFlags, tower: TowerSize | None = None) -> ModelConfig:
     """As `model_config`, with the layers that do nothing still in place: the fork numbers and stores them."""
-    return _config(flags, tower, acting=False)
+    return _config(flags, tower, _CHARACTERS, acting=False)
 
 
-def _config(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> ModelConfig:
+def _config(flags: ForkFlags, tower: TowerSize | None, tokens: Tokens, acting: bool) -> ModelConfig:
     _refuse_impossible(flags)
     # The adapter takes grey pictures only: it implies `monochrome`.
     grey = flags.on("monochrome") or flags.on("monochrome_adapter")
@@ -76,7 +82,7 @@ def _config(flags: ForkFlags, tower: TowerSize | None, acting: bool) -> ModelCon
         "norm_groups": "second_norm_32" if _fused(flags) else "by_width",
         "dropout": flags.number("dropout"),
         "attention": _attention(flags),
-        "text": _text(flags, acting) if (text_flags(flags) if acting else flags.on("txt")) else None,
+        "text": _text(flags, tokens, acting) if (text_flags(flags) if acting else flags.on("txt")) else None,
         "captions": _captions(flags, tower, acting),
         "upsampler": _upsampler(flags) if flags.upsampler else None,
         "n_classes": N_CLASSES if flags.on("class_cond") else None,
@@ -190,9 +196,12 @@ def _attention(flags: ForkFlags) -> AttentionConfig:
     )
 
 
-def _text(flags: ForkFlags, acting: bool) -> TextConfig:
+def _text(flags: ForkFlags, tokens: Tokens, acting: bool) -> TextConfig:
     build = TextConfig if acting else TextConfig.model_construct
     return build(
+        tokenizer=tokens.tokenizer,
+        vocab_size=tokens.vocab_size,
+        newline_id=tokens.newline_id,
         max_length=flags.whole("max_seq_len"),
         width=flags.whole("txt_dim"),
         depth=flags.whole("txt_depth"),

@@ -10,6 +10,7 @@ from datatools.errors import InputError
 from txtdiff.fork.model import model_config, numbering_config
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags, refuse_flags
 from txtdiff.fork.table_model import MODEL_FLAGS
+from txtdiff.fork.tokens import tokens_of
 from txtdiff.fork.weights import convert_state
 from txtdiff.model.config import TowerSize
 from txtdiff.model.unet import UNet, build_network
@@ -36,7 +37,7 @@ def load_fork_weights(flags: ForkFlags, state_dict: Mapping[str, Tensor]) -> UNe
     """As `network_from_fork`, for flags already parsed."""
     refuse_flags(flags, MODEL_FLAGS)
     tower = tower_of(state_dict)
-    network = build_network(model_config(flags, tower)).float()
+    network = build_network(model_config(flags, tower, tokens_of(flags, state_dict))).float()
     network.load_state_dict(convert_state(state_dict, numbering_config(flags, tower), network))
     return network.eval()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from datatools.errors import InputError
+from txtdiff.fork.files import why_unreadable
 
 __all__ = ["fork_groups", "fork_moments", "read_optimizer"]
 
@@ -47,8 +48,7 @@ def read_optimizer(path: Path) -> dict[str, Any]:
         LookupError,
         AttributeError,
     ) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} cannot be read as an optimiser's state: {first_line}") from error
+        raise InputError(f"{path} cannot be read as an optimiser's state: {why_unreadable(error)}") from error
     return {"groups": groups, "state": state}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, NoReturn
 
 from datatools.errors import InputError, suggest
@@ -13,7 +14,15 @@ from txtdiff.fork.table_model import MODEL_FLAGS
 from txtdiff.fork.table_sampling import SAMPLING_FLAGS
 from txtdiff.fork.table_training import TRAINING_FLAGS
 
-__all__ = ["FLAGS", "ForkFlags", "parse_fork_flags", "refuse_flags", "script_of", "split_words"]
+__all__ = [
+    "FLAGS",
+    "ForkFlags",
+    "last_value",
+    "parse_fork_flags",
+    "refuse_flags",
+    "script_of",
+    "split_words",
+]
 
 FLAGS: tuple[Flag, ...] = (*MODEL_FLAGS, *TRAINING_FLAGS, *SAMPLING_FLAGS)
 """All flags of its four scripts. A flag whose default differs between scripts has a row for each."""
@@ -22,6 +31,9 @@ _UPSAMPLER_MARKS = {
     "large_size", "small_size", "noise_cond", "colorize", "antialias", "bicubic_down",
     "blur_prob", "blur_sigma_min", "blur_sigma_max", "blur_width",
 }  # fmt: skip
+_SLIP = 0.8
+"""How like a flag (difflib's ratio) a word is that was meant to be it."""
+
 _TRUE, _FALSE = {"yes", "true", "t", "y", "1"}, {"no", "false", "f", "n", "0"}
 
 
@@ -103,6 +115,9 @@ def refuse_flags(flags: ForkFlags, table: Collection[Flag] = FLAGS) -> None:
 def split_words(argv: Sequence[str], ours: Collection[str]) -> tuple[list[str], list[str]]:
     """Words of a command line that are the fork's flags with their values, and all others.
 
+    An option that is nearly one of its flags and no option of ours counts as one: reading it then fails with
+    the flag that was meant.
+
     Args:
         argv: the words after the command.
         ours: names of our own options, without dashes, which are never taken for the fork's.
@@ -113,7 +128,7 @@ def split_words(argv: Sequence[str], ours: Collection[str]) -> tuple[list[str], 
     for word in argv:
         if word.startswith("--"):
             name = word.removeprefix("--").split("=")[0]
-            is_theirs = name not in ours and _full_name(name) is not None
+            is_theirs = name not in ours and (_full_name(name) is not None or _is_slip(name, ours))
             target = theirs if is_theirs else others
         target.append(word)
         if target is theirs and (not word.startswith("--") or "=" in word):
@@ -144,6 +159,23 @@ def _full_name(prefix: str) -> str | None:
     return longer[0] if len(longer) == 1 else None
 
 
+def _is_slip(name: str, ours: Collection[str]) -> bool:
+    # Our options of two words have a dash, the fork's flags an underscore.
+    if "-" in name or get_close_matches(name, ours, n=1, cutoff=_SLIP):
+        return False
+    return bool(get_close_matches(name, {flag.name for flag in FLAGS}, n=1, cutoff=_SLIP))
+
+
+def last_value(argv: Sequence[str], name: str) -> str | None:
+    """The value of a flag, before it is known which script the line is for."""
+    value = None
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        flag, equals, joined = word.partition("=")
+        if flag.startswith("--") and _full_name(flag.removeprefix("--")) == name:
+            value = joined if equals else following
+    return value
+
+
 def _boolean(text: str) -> bool:
     if text.lower() in _TRUE:
         return True
@@ -166,4 +198,5 @@ def _unknown_flag(word: str, script: Script) -> InputError:
     )
     if elsewhere:
         return InputError(f"--{name} is a flag of the fork's {', '.join(elsewhere)}, not of {script}")
-    return InputError(f"{word} is not a flag of the fork's {script}", suggest(name, (f.name for f in FLAGS)))
+    near = suggest(name, (flag.name for flag in FLAGS if script in flag.scripts))
+    return InputError(f"{word} is not a flag of the fork's {script}", near)

@@ -9,10 +9,11 @@ from typing import Literal
 
 from datatools.errors import InputError
 from txtdiff.data.tokenizer import DROP_TEXT
+from txtdiff.fork.config_json import read_line
 from txtdiff.fork.files import read_state
 from txtdiff.fork.flags import NoEffect
 from txtdiff.fork.network import load_fork_weights
-from txtdiff.fork.parse import ForkFlags, parse_fork_flags, refuse_flags, script_of
+from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.model.unet import UNet
 
 __all__ = ["ForkSampling", "fork_sampling", "load_fork_model", "our_guidance_scale"]
@@ -56,12 +57,12 @@ class ForkSampling:
 
 
 def fork_sampling(argv: Sequence[str], stage: Literal["base", "upsampler"] | None = None) -> ForkSampling:
-    """Read a command line of the fork's sampling scripts.
+    """Read a command line of the fork's sampling scripts, and the config.json that it names.
 
     Raises:
         InputError: an unknown or refused flag, or a missing model.
     """
-    flags = parse_fork_flags(argv, script_of(argv, "sample", stage))
+    flags, notes = read_line(argv, "sample", stage)
     refuse_flags(flags)
     if not flags.text("model_path"):
         raise InputError("the fork's command line: --model_path is missing", "Give a model of the fork.")
@@ -83,7 +84,7 @@ def fork_sampling(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
         base_samples=_path(flags, "base_samples") if upsampler else None,
         base_data=_path(flags, "base_data_dir") if upsampler else None,
         base_data_offset=flags.whole("base_data_offset") if upsampler else 0,
-        notes=_notes(flags),
+        notes=notes + _notes(flags),
     )
 
 
@@ -110,6 +111,9 @@ def _notes(flags: ForkFlags) -> list[str]:
         for flag in flags.rows()
         if isinstance(flag.becomes, NoEffect) and flags.values[flag.name] != flag.default
     ]
+    path = flags.text("config_path")
+    if path and not Path(path).is_file():
+        notes.append(f"--config_path {path} has no effect: there is no such file")
     if flags.upsampler and flags.on("use_ddim"):
         notes.append("--use_ddim True has no effect: the fork's upsampler script ignores it")
     if flags.upsampler and flags.text("base_samples"):

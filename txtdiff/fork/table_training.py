@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from txtdiff.fork.flags import IT, IT_IS, IT_ST, IT_ST_IS, IT_ST_IS_SS, ST, ST_SS, Flag, NoEffect, Only, To
+from txtdiff.fork.flags import (
+    IS,
+    IT,
+    IT_IS,
+    IT_ST,
+    IT_ST_IS,
+    IT_ST_IS_SS,
+    SS,
+    ST,
+    ST_SS,
+    Flag,
+    NoEffect,
+    Only,
+    To,
+)
 
 __all__ = ["TRAINING_FLAGS"]
 
@@ -29,7 +43,9 @@ TRAINING_FLAGS = (
     Flag("batch_size", int, 1, IT_ST, To("data.batch_size")),
     Flag("microbatch", int, -1, IT_ST),
     Flag("ema_rate", str, "0.9999", IT_ST),
-    Flag("log_interval", int, 10, IT_ST_IS),
+    Flag("log_interval", int, 10, IT_ST),
+    Flag("log_interval", int, 10, IS, NoEffect("the fork's sampling scripts log nothing")),
+    Flag("log_interval", str, None, SS, NoEffect("the fork's sampling scripts log nothing")),
     Flag("save_interval", int, 10000, IT_ST),
     Flag("resume_checkpoint", str, "", IT_ST),
     Flag("use_fp16", bool, False, IT_ST),
@@ -56,9 +72,7 @@ TRAINING_FLAGS = (
         IT_ST,
         NoEffect("either order of parameters in an optimiser file is recognised"),
     ),
-    Flag(
-        "config_path", str, "", IT_ST_IS_SS, NoEffect("config.toml in the run directory holds every setting")
-    ),
+    Flag("config_path", str, "", IT_ST_IS_SS),
     Flag(
         "state_dict_sandwich",
         int,

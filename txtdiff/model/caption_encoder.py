@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,12 @@ OPENAI_NAMES = {
 }
 """OpenAI's names -> open_clip's; all of them use QuickGELU, x * sigmoid(1.702 x)."""
 
+CAPTION_LENGTH = 77
+"""Ids of a caption, as `data.tokenizer` makes them."""
+
+_UNDERSTOOD = {"width", "layers", "heads", "vocab_size", "context_length", "no_causal_mask", "embed_cls"}
+"""open_clip's settings of a text side that are built here, or refused for their value."""
+
 
 def openclip_name(name: str) -> str:
     """open_clip's name of a tower, from its own name or OpenAI's."""
@@ -34,13 +41,24 @@ def openclip_name(name: str) -> str:
 
 
 def tower_size(config: CaptionConfig) -> TowerSize:
-    """Sizes of the tower: those given, else those of the named model."""
+    """Sizes of the tower: those given, else those of the named model.
+
+    Raises:
+        InputError: no such model, or one whose text side is not CLIP's.
+    """
     if config.size is not None:
+        if config.size.context_length < CAPTION_LENGTH:
+            raise InputError(
+                f"captions.size.context_length = {config.size.context_length}: a caption is {CAPTION_LENGTH} "
+                "tokens long",
+                f"Give {CAPTION_LENGTH}.",
+            )
         return config.size
     text = _model_config(config.tower)["text_cfg"]
-    if "hf_model_name" in text or text.get("no_causal_mask") or text.get("embed_cls"):
+    fault = _misfit(text)
+    if fault is not None:
         raise InputError(
-            f"captions.tower = {config.tower}: its text side is not CLIP's causal transformer",
+            f"captions.tower = {config.tower}: {fault}",
             "Use one of the CLIP models, for example ViT-L-14-336-quickgelu.",
         )
     return TowerSize(
@@ -52,13 +70,27 @@ def tower_size(config: CaptionConfig) -> TowerSize:
     )
 
 
+def _misfit(text: Mapping[str, Any]) -> str | None:
+    """What keeps an open_clip model's text side from reading our captions' ids; None when nothing does."""
+    if "hf_model_name" in text or text.get("no_causal_mask") or text.get("embed_cls"):
+        return "its text side is not CLIP's causal transformer"
+    if "hf_tokenizer_name" in text:
+        return f"its text side reads the tokens of {text['hf_tokenizer_name']}, and captions are CLIP's"
+    length = text.get("context_length", CAPTION_LENGTH)
+    if length != CAPTION_LENGTH:
+        return f"its text side reads {length} tokens, and captions have {CAPTION_LENGTH}"
+    unknown = sorted(text.keys() - _UNDERSTOOD)
+    return f"its text side has {', '.join(unknown)}, which is not built here" if unknown else None
+
+
 def _model_config(name: str) -> dict[str, Any]:
     import open_clip  # slow to import, and only networks with captions need it
 
-    found: dict[str, Any] | None = open_clip.get_model_config(openclip_name(name))
-    if found is None:
-        remedy = suggest(openclip_name(name), open_clip.list_models())
+    known = open_clip.list_models()
+    if openclip_name(name) not in known:  # open_clip would also take folders and addresses of its hub
+        remedy = suggest(openclip_name(name), known)
         raise InputError(f"captions.tower = {name} is not a model that open_clip knows", remedy)
+    found: dict[str, Any] = open_clip.get_model_config(openclip_name(name))
     return found
 
 
@@ -82,7 +114,7 @@ class CaptionEncoder(nn.Module):
         from open_clip.transformer import QuickGELU, TextTransformer
 
         size = tower_size(config)
-        self.width, self.frozen = size.width, config.frozen
+        self.width, self.frozen, self.layer = size.width, config.frozen, config.layer
         n_blocks = size.layers - (config.layer == "penultimate")
         tower = TextTransformer(
             context_length=size.context_length,
@@ -101,10 +133,14 @@ class CaptionEncoder(nn.Module):
         self._freeze()
 
     def _freeze(self) -> None:
-        if self.frozen:
-            self.token_embedding.requires_grad_(False)
-            self.positional_embedding.requires_grad_(False)
-            self.transformer.requires_grad_(False)
+        if not self.frozen:
+            return
+        self.token_embedding.requires_grad_(False)
+        self.positional_embedding.requires_grad_(False)
+        self.transformer.requires_grad_(False)
+        # After the last block it is CLIP's own, and frozen with it; after the last but one it is the
+        # network's, which learns it (fork_spec 6).
+        self.norm.requires_grad_(self.layer != "final")
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):

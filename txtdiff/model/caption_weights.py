@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
+import huggingface_hub
 import torch
+from huggingface_hub import constants as hub
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from datatools.errors import InputError
+from datatools.errors import InputError, in_words
+from datatools.home import expand_home
+from datatools.reach import unreachable
 from txtdiff.model.caption_encoder import CaptionEncoder, openclip_name
 from txtdiff.model.config import CaptionConfig
 from txtdiff.model.unet import UNet
@@ -19,6 +26,7 @@ from txtdiff.model.unet import UNet
 __all__ = ["load_caption_tower"]
 
 _REMEDY = 'Set captions.weights to a file with CLIP weights, or to "random" to do without.'
+_HUB_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
 _PARTS = ("token_embedding.", "positional_embedding", "transformer.")
 
 
@@ -36,6 +44,8 @@ def load_caption_tower(network: UNet) -> None:
     weights = _pretrained(config) if config.weights == "pretrained" else _from_file(Path(config.weights))
     wanted = {name: t for name, t in encoder.state_dict().items() if name.startswith(_PARTS)}
     misfits = [n for n, t in wanted.items() if n not in weights or weights[n].shape != t.shape]
+    if config.frozen and config.layer == "final" and isinstance(encoder.norm, nn.LayerNorm):
+        misfits += [n for n in ("ln_final.weight", "ln_final.bias") if n not in weights]
     if misfits:
         raise InputError(
             f"captions.weights = {config.weights}: {len(misfits)} tensors are missing or of another shape, "
@@ -55,17 +65,58 @@ def _take_final_norm(encoder: CaptionEncoder, config: CaptionConfig, weights: Ma
 def _pretrained(config: CaptionConfig) -> dict[str, Tensor]:
     import open_clip
 
-    name = openclip_name(config.tower)
-    try:
-        model = open_clip.create_model(
-            name, pretrained=config.pretrained_tag, require_pretrained=True, force_custom_text=True
-        )
-    except Exception as error:  # open_clip passes on whatever its hubs and readers raise
+    name, tag = openclip_name(config.tower), config.pretrained_tag
+    source = open_clip.get_pretrained_cfg(name, tag)
+    if not source:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        known = f"It has {', '.join(tags)}. " if tags else ""
         raise InputError(
-            f"the weights {name}/{config.pretrained_tag} cannot be had: {error}", _REMEDY
-        ) from error
+            f"captions.pretrained_tag = {tag}: open_clip has no such weights for {name}", known + _REMEDY
+        )
+    # The hub is asked file by file, six times each, before its absence is told: a minute, and fifty lines.
+    cause = None if _is_kept(source) else _why_absent(hub.ENDPOINT if source["hf_hub"] else source["url"])
+    if cause is not None:
+        raise InputError(f"the weights {name}/{tag} of captions.tower cannot be had: {cause}", _REMEDY)
+    try:
+        with _without_logging():
+            model = open_clip.create_model(
+                name, pretrained=tag, require_pretrained=True, force_custom_text=True
+            )
+    except Exception as error:  # open_clip passes on whatever its hubs and readers raise
+        what = f"the weights {name}/{tag} of captions.tower cannot be had ({in_words(error)})"
+        raise InputError(what, _REMEDY) from error
     tensors: dict[str, Tensor] = model.text.state_dict()
     return tensors
+
+
+def _is_kept(source: Mapping[str, Any]) -> bool:
+    """Whether weights lie where open_clip would put them: in the hub's cache, or its own."""
+    repo, _, file = str(source["hf_hub"]).rpartition("/")
+    try:
+        if repo:
+            names = [file] if file else [*_HUB_FILES]
+            return any(isinstance(huggingface_hub.try_to_load_from_cache(repo, name), str) for name in names)
+        return (expand_home("~/.cache/clip") / Path(str(source["url"])).name).is_file()
+    except OSError:  # a home that this user may not enter: as good as an empty cache
+        return False
+
+
+def _why_absent(url: str) -> str | None:
+    if hub.HF_HUB_OFFLINE:
+        return "the hub is switched off (HF_HUB_OFFLINE)"
+    cause = unreachable(url)
+    return None if cause is None else f"the hub cannot be reached ({cause})"
+
+
+@contextmanager
+def _without_logging() -> Iterator[None]:
+    """What open_clip and the hub log, each try anew, is in the error as well."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _from_file(path: Path) -> dict[str, Tensor]:

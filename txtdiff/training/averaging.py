@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from txtdiff.training.power_average import new_share
 from txtdiff.training.sharding import local_part
 
-__all__ = ["Averages", "averaged_names", "start_averages", "update_averages"]
+__all__ = ["Averages", "averaged_names", "once_averaged", "start_averages", "update_averages"]
 
 
 @dataclass
@@ -38,6 +38,13 @@ class Averages:
 def averaged_names(network: nn.Module) -> list[str]:
     """Names of the parameters that training changes, in the network's order."""
     return [name for name, weight in network.named_parameters() if weight.requires_grad]
+
+
+def once_averaged(network: nn.Module) -> list[str]:
+    """Names of frozen parameters that older checkpoints have averages of: the norm of a frozen caption tower
+    read after its last block was trained, which the fork freezes (fork_spec 6)."""
+    frozen = [name for name, weight in network.named_parameters() if not weight.requires_grad]
+    return [name for name in frozen if name.startswith("caption_encoder.norm.")]
 
 
 def start_averages(network: nn.Module, rates: Sequence[float], lengths: Sequence[float] = ()) -> Averages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.model.unet import UNet
+from txtdiff.training.averaging import once_averaged
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.config import AveragingConfig
 from txtdiff.training.contents import CONFIG, MODEL, STATE, average_file, read_header
@@ -116,19 +117,21 @@ def synthesise(run_dir: Path, length: float, out: Path, images: int | None = Non
         )
     network, config = load_network(run_dir, "raw")
     own = network.state_dict()
-    shapes = {name: shape for name, shape in read_header(used[0].path).items() if name in own}
+    # The newest copy has the parameters that are trained; older ones may have more (`once_averaged`).
+    shapes = {name: shape for name, shape in read_header(used[-1].path).items() if name in own}
     averaged = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+    frozen_since = [name for name in once_averaged(network) if name not in averaged]
     with progress("mixing copies", len(used)) as advance:
         for snapshot, share in zip(used, shares.tolist(), strict=True):
-            _add(averaged, snapshot.path, share)
+            _add(averaged, snapshot.path, share, frozen_since)
             advance()
     mean = {name: tensor.to(own[name].dtype) for name, tensor in averaged.items()}
     origin = f"average of length {length} of {run_dir} at {at} images"
     return _write(network, mean, config, out, {"images": at, "averaging_count": 1, "started_from": origin})
 
 
-def _add(averaged: Mapping[str, Tensor], path: Path, share: float) -> None:
-    check_shapes(path, {name: tuple(tensor.shape) for name, tensor in averaged.items()})
+def _add(averaged: Mapping[str, Tensor], path: Path, share: float, passed_over: Collection[str]) -> None:
+    check_shapes(path, {name: tuple(tensor.shape) for name, tensor in averaged.items()}, passed_over)
     with safe_open(path, framework="pt") as file:
         for name, tensor in averaged.items():
             tensor.add_(file.get_tensor(name).double(), alpha=share)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from datatools.console import say
 from datatools.errors import InputError
@@ -114,12 +114,27 @@ def _new_state(config: RunConfig, network: nn.Module, device: torch.device) -> T
 
 def _take_weights(network: nn.Module, source: Path) -> str:
     """Copy the averaged weights of a checkpoint into a new run's network."""
-    given, _ = load_network(source)
-    try:
-        network.load_state_dict(given.state_dict())
-    except RuntimeError as error:
-        raise InputError(f"run.init: {source} is another network: {error}") from error
+    given, wanted = load_network(source)[0].state_dict(), network.state_dict()
+    names = list(dict.fromkeys([*wanted, *given]))
+    lines = [_unlike(name, given.get(name), wanted.get(name)) for name in names]
+    faults = [line for line in lines if line is not None]
+    if faults:
+        listed = "\n  ".join(faults[:3])
+        more = f"\n  … and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise InputError(
+            f"run.init: {source} is another network: {len(faults)} of {len(names)} tensors differ:"
+            f"\n  {listed}{more}",
+            "Give --init without preset and settings file, which takes the settings of that checkpoint, or "
+            "set model.* as its config.toml has them.",
+        )
+    network.load_state_dict(given)
     return str(source)
+
+
+def _unlike(name: str, given: Tensor | None, wanted: Tensor | None) -> str | None:
+    """How a tensor of run.init differs from the network's in shape; None when it does not."""
+    theirs, ours = ("none" if tensor is None else str(list(tensor.shape)) for tensor in (given, wanted))
+    return None if theirs == ours else f"{name}: {theirs} there, {ours} here"
 
 
 def _compare(saved: RunConfig, wanted: RunConfig, checkpoint: Path, ranks: Ranks) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
-from txtdiff.training.averaging import Averages
+from txtdiff.training.averaging import Averages, once_averaged
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.contents import (
     CONFIG,
@@ -90,10 +90,11 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
     """
     facts = read_facts(checkpoint)
     read_tensors(checkpoint / MODEL, state.network.state_dict())
+    frozen_since = once_averaged(state.network)
     for rate, means in state.averages.by_rate.items():
-        read_tensors(checkpoint / average_file(rate), means)
+        read_tensors(checkpoint / average_file(rate), means, frozen_since)
     for length, means in state.averages.by_length.items():
-        read_tensors(checkpoint / profile_file(length), means)
+        read_tensors(checkpoint / profile_file(length), means, frozen_since)
     if (checkpoint / OPTIMIZER).exists():
         _load_optimizer(state, checkpoint / OPTIMIZER)
     try:
@@ -133,7 +134,10 @@ def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
 def _load_optimizer(state: TrainingState, path: Path) -> None:
     weights = {n: weight for n, weight in state.network.named_parameters() if weight.requires_grad}
     into: dict[str, Tensor] = {}
+    passed_over = {f"{what}.{name}" for what in _MOMENTS for name in once_averaged(state.network)}
     for key in read_header(path):
+        if key in passed_over:
+            continue
         what, _, name = key.partition(".")
         if what not in _MOMENTS or name not in weights:
             raise InputError(f"{path} holds '{key}', which the network does not have")
@@ -142,4 +146,4 @@ def _load_optimizer(state: TrainingState, path: Path) -> None:
         new = torch.zeros((), dtype=torch.float32, device=weight.device) if what == "step" else None
         moments = state.optimizer.state[weight]
         into[key] = moments[what] = torch.zeros_like(weight) if new is None else new
-    read_tensors(path, into)
+    read_tensors(path, into, passed_over)

@@ -7,7 +7,7 @@ twice, so the (simple) format is written here tensor by tensor; reading is the l
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,25 +54,37 @@ def stream_tensors(tensors: Mapping[str, Tensor], write: Callable[[bytes | memor
             write(data.view(torch.uint8).numpy().data)
 
 
-def read_tensors(path: Path, into: Mapping[str, Tensor]) -> None:
+def read_tensors(path: Path, into: Mapping[str, Tensor], passed_over: Collection[str] = ()) -> None:
     """Copy the file's tensors into `into`, which must have exactly its names and shapes.
+
+    Args:
+        path: the file.
+        into: changed in place.
+        passed_over: names that the file may have besides.
 
     Raises:
         InputError: unreadable, or names or shapes differ; the message lists the first few.
     """
-    check_shapes(path, {name: tuple(tensor.shape) for name, tensor in into.items()})
+    check_shapes(path, {name: tuple(tensor.shape) for name, tensor in into.items()}, passed_over)
     with torch.no_grad(), safe_open(path, framework="pt") as file:
         for name, tensor in into.items():
             fill(tensor, file.get_tensor(name))
 
 
-def check_shapes(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], passed_over: Collection[str] = ()
+) -> None:
     """Compare the names and shapes in a file with those of a network, without reading data.
+
+    Args:
+        path: the file.
+        wanted: name -> shape.
+        passed_over: names that the file may have besides.
 
     Raises:
         InputError: unreadable, or names or shapes differ; the message lists the first few.
     """
-    found = read_header(path)
+    found = {name: shape for name, shape in read_header(path).items() if name not in passed_over}
     faults = [f"{name}: missing" for name in wanted if name not in found]
     faults += [f"{name}: unknown" for name in found if name not in wanted]
     faults += [

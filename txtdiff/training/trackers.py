@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from datatools.errors import InputError
+from datatools.errors import InputError, in_words
 from txtdiff.config import RunConfig
 from txtdiff.config_files import plain_tree
 
@@ -27,7 +27,7 @@ def open_trackers(config: RunConfig, out: Path, images: int) -> Iterator[list[Tr
         images: where the run stands; what a killed run has told beyond that is told again.
 
     Raises:
-        InputError: a tracker's package is not installed.
+        InputError: a tracker's package is not installed, or Weights & Biases does not take the run.
     """
     openers = {"tensorboard": _tensorboard, "wandb": _wandb}
     with ExitStack() as stack:
@@ -61,9 +61,22 @@ def _wandb(config: RunConfig, out: Path, images: int) -> Iterator[Track]:
 
     # The same directory is the same run, so that a resumed one goes on in the same curves.
     identity = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
-    with wandb.init(
-        project="txtdiff", name=out.name, id=identity, resume="allow", dir=str(out), config=plain_tree(config)
-    ) as run:
+    try:
+        started = wandb.init(
+            project="txtdiff",
+            name=out.name,
+            id=identity,
+            resume="allow",
+            dir=str(out),
+            config=plain_tree(config),
+        )
+    except (wandb.Error, ValueError) as error:  # no key or one of no form, no such account, no answer
+        raise InputError(
+            f'run.trackers = "wandb": Weights & Biases does not take the run {out} ({in_words(error)})',
+            "Run `wandb login` (or set WANDB_API_KEY), or set WANDB_MODE=offline, which keeps the curves in "
+            f"{out / 'wandb'} until `wandb sync`; or leave wandb out of run.trackers.",
+        ) from error
+    with started as run:
 
         def track(line: Mapping[str, float]) -> None:
             run.log(

@@ -12,9 +12,16 @@ from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.model.config import ModelConfig
 from txtdiff.model.unet import UNet, build_network
-from txtdiff.training.averaging import averaged_names
+from txtdiff.training.averaging import averaged_names, once_averaged
 from txtdiff.training.checkpoint import find_checkpoint
-from txtdiff.training.contents import CAPTION_TOWER, CONFIG, MODEL, average_file, load_config
+from txtdiff.training.contents import (
+    CAPTION_TOWER,
+    CONFIG,
+    MODEL,
+    average_file,
+    load_config,
+    read_header,
+)
 from txtdiff.training.tensor_files import check_shapes, read_tensors
 from txtdiff.which_weights import Weights
 
@@ -49,7 +56,9 @@ def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunCo
     # says.)
     if average is not None and average.exists():
         tensors = network.state_dict()
-        read_tensors(average, {name: tensors[name] for name in averaged_names(network)})
+        held = read_header(average)
+        names = averaged_names(network) + [name for name in once_averaged(network) if name in held]
+        read_tensors(average, {name: tensors[name] for name in names})
     return network.eval().requires_grad_(False), config
 
 
