@@ -96,7 +96,9 @@ def comparison_lines(comparison: Comparison, n_flips: int) -> Iterator[str]:
     yield f"read by {plain(c.reader)}"
     yield f"A  {plain(c.label_a)}: EM {100 * c.em_a:.1f} %"
     yield f"B  {plain(c.label_b)}: EM {100 * c.em_b:.1f} %"
-    spread = "" if c.interval is None else " [{:+.1f} {:+.1f}]".format(*(100 * end for end in c.interval))
+    # Where nothing differs, resampling finds no spread: that is no interval.
+    has_spread = c.interval is not None and c.interval.low < c.interval.high
+    spread = " [{:+.1f} {:+.1f}]".format(*(100 * end for end in c.interval or ())) if has_spread else ""
     yield (
         f"B - A = {100 * (c.em_b - c.em_a):+.1f} points{spread}, "
         f"p = {c.p:.3g} ({c.test}), {c.n_pictures} pictures of {c.n_prompts} prompts"

@@ -79,3 +79,11 @@ def test_every_way_in_which_both_were_read_is_compared_and_named(tmp_path: Path)
 def test_unknown_settings_are_named(store: Store) -> None:
     with pytest.raises(InputError, match="Did you mean 'right'"):
         compare_settings(store, "rigth", store, "half")
+
+
+def test_two_settings_without_a_difference_have_no_interval_of_width_zero(tmp_path: Path) -> None:
+    with open_store(store_path(tmp_path), "write") as store:
+        fill(store, {"a": right, "b": right}, small_suite(12))
+        [comparison] = compare_settings(store, "a", store, "b")
+    lines = list(comparison_lines(comparison, 0))
+    assert lines[3].startswith("B - A = +0.0 points, p = 1 (")
