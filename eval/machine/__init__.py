@@ -1,1 +1,1 @@
-"""What lies around the work: threads, folders, the network, and a record of what ran."""
+"""What lies around the work: threads, folders, and a record of what ran."""

@@ -345,6 +345,7 @@ def test_the_ceiling_is_drawn_and_other_protocols_stand_apart(
     path.write_text(render_page(replace(board, rows=[*board.rows, other, suite])), encoding="utf-8")
     browser.open(path)
     assert browser.run("document.querySelectorAll('#lengths .ceiling').length") == 1
+    assert "20 rows of 19 settings" in texts(browser, "#top .lead")[0]
     browser.click('th[data-column="em_ci"] button')
     assert labels(browser)[-2:] == [other.label, suite.label]
     assert texts(browser, "tr.foreign .name") == [other.label, suite.label]

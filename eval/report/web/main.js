@@ -84,7 +84,9 @@ function countTile() {
 }
 
 function headSection() {
-  const settings = `${rows.length} ${rows.length === 1 ? "setting" : "settings"}`;
+  const n = new Set(rows.map((row) => row.id)).size;
+  const named = `${n} ${n === 1 ? "setting" : "settings"}`;
+  const settings = n === rows.length ? named : `${rows.length} rows of ${named}`;
   const only = data.conditions.length
     ? `Only rows with ${data.conditions.join(" and ")}; ranks, ties and intervals of ranks are those among all rows. `
     : "";
