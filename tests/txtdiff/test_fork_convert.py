@@ -191,13 +191,25 @@ def test_sampling_lines_that_are_refused(
 
 
 def test_a_frozen_tower_that_the_fork_did_not_store(tmp_path: Path) -> None:
-    fork_run(tmp_path, "--using_capt 1 --glide_style_capt_attn 1 --freeze_capt_encoder 1 --clipname ViT-B/32")
+    extra = "--using_capt 1 --glide_style_capt_attn 1 --freeze_capt_encoder 1 --clipname ViT-B/32"
+    fork_run(tmp_path, extra)
     for path in tmp_path.glob("*.pt"):
         weights = torch.load(path, weights_only=True)
         kept = {k: t for k, t in weights.items() if not k.startswith("clipmod.")}
         for key in [key for key in kept if key.endswith("encoder_kv.weight")]:
             kept[key] = torch.zeros(kept[key].shape[0], 512, 1)  # the named tower's width
         torch.save(kept, path)
+    sampling = fork_sampling([*FLAGS, *extra.split(), "--model_path", str(tmp_path / "model000020.pt")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(InputError, match=r"captions\.tower cannot be had") as absent:
+            load_fork_model(sampling)
+        assert absent.value.remedy is not None and "--caption-weights" in absent.value.remedy
+        # As if the hub had it: the network's own first weights stay.
+        patch.setattr("txtdiff.fork.network.load_caption_tower", lambda network: None)
+        network = load_fork_model(sampling)
+    assert torch.equal(network.head.bias, torch.load(sampling.model, weights_only=True)["out.2.bias"])
     with pytest.raises(InputError) as error:
         convert_fork_run(tmp_path, tmp_path / "ours", caption_weights=str(tmp_path / "no-such-file.pt"))
     assert error.value.remedy is not None and "random" in error.value.remedy

@@ -334,7 +334,7 @@ def test_config_path_is_written_and_read_again(tmp_path: Path) -> None:
     left_out = fork_settings(short)
     assert left_out.overrides["model.channels"] == 256
     assert left_out.overrides["model.text"]["depth"] == 3
-    assert left_out.notes[0].endswith(f"flags that the command line leaves out are read from {path}")
+    assert left_out.notes[0].startswith(f"flags that the command line leaves out are read from {path}: ")
     assert left_out.notes[1] == f"--txt_depth 3 counts, not the 6 of {path}"
     assert json.loads(path.read_text()) == tree
 
@@ -347,7 +347,7 @@ def test_config_path_says_which_script(tmp_path: Path) -> None:
     sampling = fork_sampling(f"--model_path m.pt --config_path {path} --base_samples b.npz".split())
     assert (sampling.flags.upsampler, sampling.flags.values["num_channels"]) == (True, 64)
     assert sampling.flags.values["channel_mult"] == "1,2" and sampling.flags.on("noise_cond")
-    assert sampling.notes == [f"5 flags that the command line leaves out are read from {path}"]
+    assert sampling.notes == [f"flags that the command line leaves out are read from {path}: 5"]
     base = json.loads(path.read_text()) | {"is_super_res": False}
     path.write_text(json.dumps({k: v for k, v in base.items() if k in ("is_super_res", "num_channels")}))
     with pytest.raises(InputError, match="describes a base model, and the command line is for an upsampler"):

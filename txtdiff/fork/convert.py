@@ -14,17 +14,15 @@ from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.fork.files import MODEL_FILE, ForkRun, find_fork_run, read_config_json, read_state, samples_at
-from txtdiff.fork.model import model_config, numbering_config
-from txtdiff.fork.network import tower_of
+from txtdiff.fork.model import numbering_config
+from txtdiff.fork.network import build_with_tower, tower_of
 from txtdiff.fork.optimizer import fork_moments, read_optimizer
 from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.fork.table_model import MODEL_FLAGS
-from txtdiff.fork.tokens import refuse_foreign_tokens, tokens_of
 from txtdiff.fork.training import diffusion_settings
 from txtdiff.fork.weights import convert_state, our_names
-from txtdiff.model.caption_weights import load_caption_tower
 from txtdiff.model.config import ModelConfig
-from txtdiff.model.unet import UNet, build_network
+from txtdiff.model.unet import UNet
 from txtdiff.training.averaging import averaged_names
 from txtdiff.training.checkpoint import write_checkpoint
 from txtdiff.training.config import AveragingConfig
@@ -75,7 +73,7 @@ def convert_fork_model(model: Path, flags: ForkFlags, out: Path, caption_weights
 def _write(run: ForkRun, flags: ForkFlags, out: Path, caption_weights: str, batch_size: int = 1) -> Path:
     refuse_flags(flags, MODEL_FLAGS)
     state = read_state(run.model)
-    network, kept = _network(flags, state, caption_weights)
+    network, kept = build_with_tower(flags, state, caption_weights)
     network.load_state_dict(_converted(state, flags, network, kept), strict=False)
     rates = tuple(sorted(run.averages, reverse=True)) or (_DEFAULT_RATE,)
     images = samples_at(run.model.parent, run.step) or (run.step + 1) * batch_size
@@ -119,25 +117,6 @@ def _optimizer(run: ForkRun, flags: ForkFlags, state: dict[str, Tensor], network
         if ours[key] in shapes
         for what, tensor in moments.items()
     }
-
-
-def _network(flags: ForkFlags, state: dict[str, Tensor], caption_weights: str) -> tuple[UNet, frozenset[str]]:
-    """The network, and the names of its tensors that the fork does not store."""
-    config = model_config(flags, tower_of(state), tokens_of(flags, state))
-    refuse_foreign_tokens(config)
-    if config.captions is not None:
-        config = config.model_copy(
-            update={"captions": config.captions.model_copy(update={"weights": caption_weights})}
-        )
-    network = build_network(config)
-    if config.captions is None or tower_of(state) is not None or not config.captions.frozen:
-        return network, frozenset()
-    load_caption_tower(network)
-    names = network.state_dict()
-    stored = "capt_ln_final.weight" in state
-    return network, frozenset(
-        name for name in names if name.startswith("caption_encoder.") and not (stored and ".norm." in name)
-    )
 
 
 def _converted(

@@ -13,7 +13,6 @@ from txtdiff.conditioning import Prompt, StageModel
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.fork.enlarging import pictures_to_enlarge
 from txtdiff.fork.sampling import ForkSampling, fork_sampling, load_fork_model
-from txtdiff.fork.tokens import refuse_foreign_tokens
 from txtdiff.fork.training import diffusion_settings
 from txtdiff.model.config import ModelConfig
 from txtdiff.sampler_settings import SamplerSettings
@@ -51,7 +50,6 @@ def fork_plan(argv: Sequence[str], device: str) -> ForkPlan:
 
 def _stage(asked: ForkSampling, device: str) -> Stage:
     network = load_fork_model(asked)
-    refuse_foreign_tokens(network.config)
     # When training, the fork's list of timesteps is refused; when sampling, it belongs to the sampler.
     process = replace(asked.flags, values={**asked.flags.values, "timestep_respacing": ""})
     diffusion = DiffusionConfig.model_validate(diffusion_settings(process, network.config))

@@ -12,7 +12,7 @@ from txtdiff.data.tokenizer import DROP_TEXT
 from txtdiff.fork.config_json import read_line
 from txtdiff.fork.files import read_state
 from txtdiff.fork.flags import NoEffect
-from txtdiff.fork.network import load_fork_weights
+from txtdiff.fork.network import load_with_tower
 from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.model.unet import UNet
 
@@ -102,7 +102,7 @@ def our_guidance_scale(w: float) -> float:
 
 def load_fork_model(sampling: ForkSampling) -> UNet:
     """The network that a sampling command line describes, with its weights."""
-    return load_fork_weights(sampling.flags, read_state(sampling.model))
+    return load_with_tower(sampling.flags, read_state(sampling.model))
 
 
 def _notes(flags: ForkFlags) -> list[str]:

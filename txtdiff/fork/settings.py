@@ -71,8 +71,8 @@ def fork_settings(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
     if flags.on("use_txt_in_dataload") and model.text is None:
         raise InputError(
             "--use_txt_in_dataload 1 is refused for a network that takes no text: the fork then reads texts "
-            "all the same, leaves out pictures without a .txt file, keeps safeboxes whole and mirrors no picture "
-            "with text; here texts are read for a network that takes them only",
+            "all the same, leaves out pictures without a .txt file, keeps safeboxes whole and mirrors no "
+            "picture with text; here texts are read for a network that takes them only",
             "Give --use_txt_in_dataload 0, with which every picture counts as one without text.",
         )
     # The number of tokens follows from the tokenizer, which --set may change.
