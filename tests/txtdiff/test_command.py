@@ -18,9 +18,11 @@ from tiny import TINY, tiny_catalog
 
 from datatools.errors import InputError
 from txtdiff.cli import main
+from txtdiff.config_files import make_config, settings_layer
 from txtdiff.sample_options import unescape
 from txtdiff.sampler_settings import SamplerSettings
 from txtdiff.training.distributed import pick_device
+from txtdiff.training.trainer import train
 
 Run = Callable[..., int]
 
@@ -248,3 +250,56 @@ def test_config_prints_what_a_stage_of_sample_takes(run: Run, capsys: pytest.Cap
 )
 def test_escapes(typed: str, meant: str) -> None:
     assert unescape(typed) == meant
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path) -> Path:
+    """Three runs of one step: a model of texts, one of nothing, one of classes."""
+    for name, changes in {
+        "texts": (),
+        "nothing": ("model.text=none", "data.drop_txt=0"),
+        "classes": ("model.text=none", "data.drop_txt=0", "model.n_classes=12", "data.class_name=key"),
+    }.items():
+        common = (f"data.catalog={data / 'catalog.duckdb'}", "run.images=4")
+        train(make_config(TINY, settings_layer([*common, *changes])), data / name)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("base", "options", "said"),
+    [
+        ("texts", "--txt hi --capt sky", "--capt has no effect: {} reads no captions"),
+        ("texts", "--txt hi --guidance-capt 2", "--guidance-capt has no effect: {} reads no captions"),
+        ("nothing", "--txt hi", "--txt has no effect: {} reads no text"),
+        ("nothing", "--txt= --guidance 2", "--guidance has no effect: {} reads no text, captions or classes"),
+        ("nothing", "--txt= --capt=", None),
+        ("classes", "--txt= --class 1 --guidance 2", None),
+    ],
+)
+def test_what_no_stage_reads_is_refused(
+    run: Run, trained: Path, capsys: pytest.CaptureFixture[str], base: str, options: str, said: str | None
+) -> None:
+    line = ("sample", "--base", trained / base, *options.split(), "--sampler", "ddim:2", "--out", "pictures")
+    assert run(*line, "--n", 1) == (0 if said is None else 2)
+    told = " ".join(capsys.readouterr().err.split())
+    assert said is None or said.format(trained / base) in told
+    if base == "classes":
+        with Image.open("pictures/00000.png") as picture:
+            assert json.loads(picture.text["txtdiff"])["stages"][0]["guidance_txt"] == 2
+
+
+def test_weights_of_another_network_are_told_in_a_few_lines(
+    run: Run, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ("train", trained / "tiny.toml", "--catalog", trained / "catalog.duckdb", "--images", 4)
+    changed = ("--set", "model.channels=64", "--set", "model.attention.heads=2")
+    assert run(*line, *changed, "--init", trained / "texts", "--out", "other") == 2
+    told = capsys.readouterr().err
+    assert re.search(r"run.init: .*texts is another network: \d+ of \d+ tensors\s+differ", told)
+    assert told.count(" there, ") == 3 and "\n  … and " in told
+    assert "\n  time_embedding.0.weight: [128, 32] there, [256, 64] here\n" in told
+    assert "Give --init without preset and settings file" in " ".join(told.split())
+    assert len(told.splitlines()) < 15
+    without = ("--set", "model.text=none", "--set", "data.drop_txt=0", "--set", "optim.warmup_images=0")
+    assert run(*line, *without, "--init", trained / "texts", "--out", "other") == 2
+    assert "there, none here" in capsys.readouterr().err

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from pathlib import Path
 
+import huggingface_hub
+import open_clip
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny import tiny_config
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from datatools.errors import InputError
+from txtdiff.data.tokenizer import CAPTION_LENGTH
 from txtdiff.model.attention import to_tokens
 from txtdiff.model.blocks import BlockOptions, ResBlock, convolve, convolve_doubled, double
+from txtdiff.model.caption_encoder import CaptionEncoder, tower_size
+from txtdiff.model.caption_weights import load_caption_tower
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -26,6 +35,7 @@ from txtdiff.model.embeddings import rotary_angles_2d, rotate_interleaved
 from txtdiff.model.layout import plan_network
 from txtdiff.model.text_encoder import relative_bucket
 from txtdiff.model.unet import UNet, build_network
+from txtdiff.training.trainer import train
 
 TOWER = CaptionConfig(
     tower="custom", size=TowerSize(width=32, layers=2, heads=2, vocab_size=50), weights="random", frozen=False
@@ -306,3 +316,128 @@ def test_places_are_as_exact_in_bf16_as_the_numbers_turned() -> None:
     exact, coarse = rotate_interleaved(x, angles), rotate_interleaved(x.bfloat16(), angles)
     assert coarse.dtype == torch.bfloat16
     assert float((exact - coarse.float()).abs().max()) < 0.05  # angles in bf16 are off by far more
+
+
+def test_any_model_of_open_clip_fits_or_is_refused() -> None:
+    """A tower that is built reads our captions' ids; sizes that come again are built once."""
+    built: set[TowerSize] = set()
+    refused: dict[str, str] = {}
+    for name in open_clip.list_models():
+        config = CaptionConfig(tower=name, weights="random")
+        try:
+            size = tower_size(config)
+        except InputError as error:
+            refused[name] = error.what
+            continue
+        assert open_clip.get_model_config(name)["text_cfg"].get("context_length", 77) == CAPTION_LENGTH
+        if size not in built:
+            built.add(size)
+            with torch.device("meta"):
+                features, keep = CaptionEncoder(config)(torch.zeros(1, CAPTION_LENGTH, dtype=torch.long))
+            assert (features.shape, keep.shape) == ((1, 77, size.width), (1, 77))
+    assert "reads 32 tokens" in refused["PE-Core-B-16"]
+    assert "reads 72 tokens" in refused["PE-Core-bigG-14-448"]
+    assert "the tokens of google/mt5-base" in refused["ViT-L-14-worldwide-quickgelu"]
+    assert "not CLIP's causal transformer" in refused["coca_ViT-B-32"]
+    assert not {"RN50", "ViT-B-32", "ViT-L-14-336-quickgelu", "EVA02-L-14", "MobileCLIP-B"} & refused.keys()
+    with pytest.raises(InputError, match="is not a model that open_clip knows"):
+        tower_size(CaptionConfig(tower="local-dir:none"))
+    with pytest.raises(InputError, match="context_length = 32: a caption is 77 tokens long"):
+        short = TowerSize(width=32, layers=2, heads=2, context_length=32)
+        tower_size(TOWER.model_copy(update={"size": short}))
+
+
+@pytest.mark.parametrize(("layer", "trained"), [("final", []), ("penultimate", ["norm.weight", "norm.bias"])])
+def test_of_a_frozen_tower_only_a_norm_of_our_own_is_trained(layer: str, trained: list[str]) -> None:
+    """The norm after the last block is CLIP's, that after the last but one is new (fork_spec 6)."""
+    net, (x, t) = network(small(captions=TOWER.model_copy(update={"frozen": True, "layer": layer}))), inputs()
+    assert net.caption_encoder is not None
+    net.train()(x, t, txt=TXT, capt=CAPT).square().mean().backward()
+    weights = dict(net.caption_encoder.named_parameters())
+    assert "norm.weight" in weights
+    assert [name for name, weight in weights.items() if weight.grad is not None] == trained
+
+
+@pytest.fixture
+def pretrained() -> UNet:
+    """A network whose tower's weights are to come from the hub."""
+    size = TowerSize(width=32, layers=2, heads=2, vocab_size=50)
+    return build_network(small(captions=CaptionConfig(tower="ViT-L/14@336px", size=size)))
+
+
+@pytest.fixture
+def no_hub_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: None)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+
+
+@pytest.mark.usefixtures("no_hub_cache")
+def test_without_a_hub_its_absence_is_told_before_it_is_asked(
+    pretrained: UNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", lambda url: "no network here")
+    monkeypatch.setattr(open_clip, "create_model", lambda *args, **more: pytest.fail("asked the hub"))
+    with pytest.raises(InputError) as raised:
+        load_caption_tower(pretrained)
+    assert str(raised.value).split("\n") == [
+        "the weights ViT-L-14-336-quickgelu/openai of captions.tower cannot be had: "
+        "the hub cannot be reached (no network here)",
+        'Set captions.weights to a file with CLIP weights, or to "random" to do without.',
+    ]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.usefixtures("no_hub_cache")
+def test_a_hub_that_fails_halfway_is_one_message(
+    pretrained: UNet,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    kept: bool,
+) -> None:
+    """It has answered, or need not, for the weights are kept here; what it logs is not shown."""
+
+    def fail(*args: object, **more: object) -> None:
+        for _ in range(20):
+            logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 5/5].")
+        logging.error("Failed to download weights")  # as open_clip does
+        raise RuntimeError("cut off")
+
+    found = str(tmp_path) if kept else None
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: found)
+    answer = (lambda url: pytest.fail("asked the hub")) if kept else (lambda url: None)
+    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", answer)
+    monkeypatch.setattr(open_clip, "create_model", fail)
+    with pytest.raises(InputError, match=r"cannot be had \(RuntimeError: cut off\)"):
+        load_caption_tower(pretrained)
+    assert not caplog.records
+    logging.getLogger("huggingface_hub").warning("and afterwards it is")
+    assert len(caplog.records) == 1
+
+
+def test_a_tag_that_a_model_does_not_have_is_told_with_those_it_has() -> None:
+    captions = TOWER.model_copy(
+        update={"tower": "ViT-L-14-336", "weights": "pretrained", "pretrained_tag": "opnai"}
+    )
+    with pytest.raises(InputError, match="open_clip has no such weights for ViT-L-14-336\nIt has openai"):
+        load_caption_tower(build_network(small(captions=captions)))
+
+
+@pytest.mark.usefixtures("no_hub_cache")
+def test_weights_that_a_new_run_cannot_have_are_told_before_pictures_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def read_pictures(*args: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", lambda url: "no network here")
+    monkeypatch.setattr("txtdiff.training.trainer.rows_for", read_pictures)
+    config = tiny_config(tmp_path / "none.duckdb", "model.captions.tower=ViT-B-32")
+    with pytest.raises(InputError, match="no network here"):
+        train(config, tmp_path / "run")
+    absent = tiny_config(tmp_path / "none.duckdb", "model.captions.weights=none.safetensors")
+    with pytest.raises(InputError, match=r"captions\.weights = none\.safetensors: there is no such file"):
+        train(absent, tmp_path / "run")
+    (tmp_path / "run" / "step-4").mkdir()  # a run that goes on has its own
+    with pytest.raises(LookupError):
+        train(config, tmp_path / "run")

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from catalogs import make_pictures, write_catalog
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import tiny_catalog, tiny_config
 
 from datatools.decode import decode
+from datatools.errors import InputError
 from txtdiff.cli import main
 from txtdiff.training.checkpoint import verify_checkpoint
 from txtdiff.training.trainer import train
@@ -43,6 +45,33 @@ def test_trackers_are_told_what_the_log_is_told(tmp_path: Path, monkeypatch: pyt
     [first, second] = sorted((out / "wandb").glob("offline-run-*/run-*.wandb"))
     assert first.name == second.name  # one run, two parts
     assert b"grad_norm" in first.read_bytes() and b"grad_norm" in second.read_bytes()
+
+
+def test_weights_and_biases_without_a_key_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wandb.teardown()  # which may have read a variable of another test
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    config = tiny_config(tiny_catalog(tmp_path), "run.images=8", "run.trackers=wandb")
+    with pytest.raises(InputError, match="No API key configured") as raised:
+        train(config, tmp_path / "run")
+    assert raised.value.what.startswith(f'run.trackers = "wandb": Weights & Biases does not take {tmp_path}')
+    assert "wandb login" in str(raised.value.remedy) and "WANDB_MODE=offline" in str(raised.value.remedy)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_as_many_copies_stay_as_checkpoints(tmp_path: Path) -> None:
+    bucket = tmp_path / "bucket"
+    changes = ("run.images=32", "run.save_every_images=8", "run.keep_checkpoints=2")
+    train(tiny_config(tiny_catalog(tmp_path), *changes, f"run.upload=file://{bucket}"), tmp_path / "run")
+    for folder in (bucket, tmp_path / "run"):
+        assert sorted(path.name for path in folder.glob("*step-*")) == ["step-24", "step-32"]
+        for path in folder.glob("step-*"):
+            verify_checkpoint(path)
 
 
 def test_checkpoints_are_copied_and_failed_copies_tried_again(

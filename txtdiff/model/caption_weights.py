@@ -23,11 +23,25 @@ from txtdiff.model.caption_encoder import CaptionEncoder, openclip_name
 from txtdiff.model.config import CaptionConfig
 from txtdiff.model.unet import UNet
 
-__all__ = ["load_caption_tower"]
+__all__ = ["check_caption_weights", "load_caption_tower"]
 
 _REMEDY = 'Set captions.weights to a file with CLIP weights, or to "random" to do without.'
 _HUB_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
 _PARTS = ("token_embedding.", "positional_embedding", "transformer.")
+
+
+def check_caption_weights(config: CaptionConfig | None) -> None:
+    """See that weights are there or their hub answers, before anything long begins.
+
+    Raises:
+        InputError: they cannot be had; says what to do.
+    """
+    if config is None or config.weights == "random":
+        return
+    if config.weights == "pretrained":
+        _check_source(config)
+    elif not Path(config.weights).is_file():
+        raise InputError(f"captions.weights = {config.weights}: there is no such file", _REMEDY)
 
 
 def load_caption_tower(network: UNet) -> None:
@@ -65,6 +79,24 @@ def _take_final_norm(encoder: CaptionEncoder, config: CaptionConfig, weights: Ma
 def _pretrained(config: CaptionConfig) -> dict[str, Tensor]:
     import open_clip
 
+    _check_source(config)
+    name, tag = openclip_name(config.tower), config.pretrained_tag
+    try:
+        with _without_logging():
+            model = open_clip.create_model(
+                name, pretrained=tag, require_pretrained=True, force_custom_text=True
+            )
+    except Exception as error:  # open_clip passes on whatever its hubs and readers raise
+        what = f"the weights {name}/{tag} of captions.tower cannot be had ({in_words(error)})"
+        raise InputError(what, _REMEDY) from error
+    tensors: dict[str, Tensor] = model.text.state_dict()
+    return tensors
+
+
+def _check_source(config: CaptionConfig) -> None:
+    """See that open_clip has such weights, and that they are kept here or their hub answers."""
+    import open_clip
+
     name, tag = openclip_name(config.tower), config.pretrained_tag
     source = open_clip.get_pretrained_cfg(name, tag)
     if not source:
@@ -77,16 +109,6 @@ def _pretrained(config: CaptionConfig) -> dict[str, Tensor]:
     cause = None if _is_kept(source) else _why_absent(hub.ENDPOINT if source["hf_hub"] else source["url"])
     if cause is not None:
         raise InputError(f"the weights {name}/{tag} of captions.tower cannot be had: {cause}", _REMEDY)
-    try:
-        with _without_logging():
-            model = open_clip.create_model(
-                name, pretrained=tag, require_pretrained=True, force_custom_text=True
-            )
-    except Exception as error:  # open_clip passes on whatever its hubs and readers raise
-        what = f"the weights {name}/{tag} of captions.tower cannot be had ({in_words(error)})"
-        raise InputError(what, _REMEDY) from error
-    tensors: dict[str, Tensor] = model.text.state_dict()
-    return tensors
 
 
 def _is_kept(source: Mapping[str, Any]) -> bool:

@@ -16,11 +16,11 @@ from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import plain_tree
 from txtdiff.data.order import seed_at
-from txtdiff.model.caption_weights import load_caption_tower
+from txtdiff.model.caption_weights import check_caption_weights, load_caption_tower
 from txtdiff.model.unet import build_network
 from txtdiff.training.averaging import start_averages
 from txtdiff.training.bucket import fetch_newer
-from txtdiff.training.checkpoint import newest_checkpoint
+from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
 from txtdiff.training.contents import load_config
 from txtdiff.training.distributed import Ranks, wait_for_all
 from txtdiff.training.metrics import new_totals
@@ -29,10 +29,21 @@ from txtdiff.training.sharding import is_sharded, shard
 from txtdiff.training.state import TrainingState, load_state
 from txtdiff.training.weights import load_network
 
-__all__ = ["start_or_resume"]
+__all__ = ["check_first_weights", "start_or_resume"]
 
 _FIXED_GROUPS = ("model.", "diffusion.", "averaging.")
 """Settings that a checkpoint cannot be continued without."""
+
+
+def check_first_weights(config: RunConfig, out: Path) -> None:
+    """Tell of a caption tower whose weights a new run could not have, before its pictures are looked through.
+
+    Raises:
+        InputError: they cannot be had.
+    """
+    run = config.run
+    if run.init is None and run.upload is None and not list_checkpoints(out):
+        check_caption_weights(config.model.captions)
 
 
 def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: Ranks) -> TrainingState:

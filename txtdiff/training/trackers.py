@@ -72,7 +72,7 @@ def _wandb(config: RunConfig, out: Path, images: int) -> Iterator[Track]:
         )
     except (wandb.Error, ValueError) as error:  # no key or one of no form, no such account, no answer
         raise InputError(
-            f'run.trackers = "wandb": Weights & Biases does not take the run {out} ({in_words(error)})',
+            f'run.trackers = "wandb": Weights & Biases does not take {out} ({in_words(error)})',
             "Run `wandb login` (or set WANDB_API_KEY), or set WANDB_MODE=offline, which keeps the curves in "
             f"{out / 'wandb'} until `wandb sync`; or leave wandb out of run.trackers.",
         ) from error

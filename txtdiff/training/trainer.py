@@ -28,7 +28,7 @@ from txtdiff.training.contents import CONFIG
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
 from txtdiff.training.graph import Recorder
 from txtdiff.training.sharding import is_sharded
-from txtdiff.training.start import start_or_resume
+from txtdiff.training.start import check_first_weights, start_or_resume
 from txtdiff.training.state import TrainingState
 from txtdiff.training.step import train_step
 from txtdiff.training.watch import Watch, open_watch
@@ -77,6 +77,7 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
     device_type = pick_device(config.run.device)
     with join_ranks(device_type) as ranks, _holding(out, ranks), _backends(config):
         _check_ranks(config, ranks)
+        check_first_weights(config, out)
         rows = rows_for(config.data, config.model)
         n_rows = None if rows is None else len(rows)
         device = torch.device(device_type, ranks.local_rank) if device_type == "cuda" else torch.device("cpu")
