@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import queue
+import ssl
 import urllib.error
 import urllib.request
 from threading import Thread
@@ -25,12 +27,14 @@ def unreachable(url: str, timeout_s: float = 5.0) -> str | None:
 
 
 def _ask(url: str, timeout_s: float) -> str | None:
-    request = urllib.request.Request(url, method="HEAD")
     try:
+        request = urllib.request.Request(url, method="HEAD")
         urllib.request.urlopen(request, timeout=timeout_s).close()
     except urllib.error.HTTPError:
         return None
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)
+        if isinstance(cause, ssl.SSLError):  # it did answer; a download may trust other certificates
+            return None
         return str(getattr(cause, "strerror", None) or cause)
     return None

@@ -24,6 +24,7 @@ from txtdiff.train_options import (
     TrainFlags,
     run_config,
     run_dir,
+    write_config_json,
 )
 from txtdiff.training.checkpoint import check_there
 from txtdiff.which_weights import parse_weights
@@ -45,12 +46,13 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
 
     The command lines of the parent project's training scripts are understood too.
     """
-    settings, out = run_config(flags, config, ctx.meta[TrainCommand.FORK_WORDS]), run_dir(flags)
+    fork_words = ctx.meta[TrainCommand.FORK_WORDS]
+    settings, out = run_config(flags, config, fork_words), run_dir(flags)
     from txtdiff.training.stopping import stop_on_signal
     from txtdiff.training.trainer import train
 
     with stop_on_signal() as should_stop:
-        outcome = train(settings, out, should_stop)
+        outcome = train(settings, out, should_stop, lambda: write_config_json(flags, fork_words))
     if outcome.kind == "stopped":
         raise KeyboardInterrupt
     if not outcome.leads:

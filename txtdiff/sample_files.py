@@ -122,9 +122,9 @@ def _guidance(wishes: Wishes, stage: Stage) -> dict[str, float]:
     """The scales asked for, of what the base model is told at all."""
     config, both, capt = stage.config, wishes.guidance, wishes.guidance_capt
     has_txt, has_capt = config.text is not None or config.n_classes is not None, config.captions is not None
-    if capt is not None and not has_capt:
+    if capt not in (None, 1) and not has_capt:
         raise InputError(f"--guidance-capt has no effect: {stage.name} reads no captions", "Leave it out.")
-    if both is not None and not (has_txt or has_capt):
+    if both not in (None, 1) and not (has_txt or has_capt):
         raise InputError(
             f"--guidance has no effect: {stage.name} reads no text, captions or classes", "Leave it out."
         )

@@ -21,7 +21,16 @@ if TYPE_CHECKING:  # settings take a third of a second to lay out, which --help 
     from txtdiff.config import RunConfig
     from txtdiff.fork import ForkSettings
 
-__all__ = ["Changes", "ConfigFile", "PresetName", "TrainCommand", "TrainFlags", "run_config", "run_dir"]
+__all__ = [
+    "Changes",
+    "ConfigFile",
+    "PresetName",
+    "TrainCommand",
+    "TrainFlags",
+    "run_config",
+    "run_dir",
+    "write_config_json",
+]
 
 _OWN_TO_A_RUN = ("catalog", "folder", "synth", "where", "safeboxes", "px_scales", "captions", "class_map")
 """Settings of the data that a run does not take over from the one it starts from."""
@@ -127,10 +136,18 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
     if config is not None:
         layers.append(files.file_layer(config))
     layers += [files.environment_layer(), flags.layer(), files.settings_layer(flags.changes or [])]
-    settings = files.make_config(*layers)
-    if fork is not None:
-        fork.write_config_json()
-    return settings
+    return files.make_config(*layers)
+
+
+def write_config_json(flags: TrainFlags, fork_words: Sequence[str]) -> None:
+    """Leave the fork's description of the network where its --config_path says; what lies there stays.
+
+    Called when a run begins: one that could not begin must leave no file that speaks for the next.
+    """
+    if fork_words:
+        from txtdiff.fork import fork_settings
+
+        fork_settings(fork_words, flags.stage).write_config_json()
 
 
 def _settings_of(init: Path) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def test_box_rows_have_their_own_protocol_and_their_own_rank(tmp_path: Path) -> 
         ("finder box ci", 1),
         ("finder e2e ci", 1),
     ]
-    assert not board.pair_p
+    assert not board.pairs
     assert all(row.scores["em_ci"].value == 1 for row in board.rows)
 
 

@@ -15,12 +15,11 @@ from datatools.errors import InputError
 from txtdiff.cli import main
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml, make_config
-from txtdiff.training.bucket import fetch_checkpoint, fetch_newer, remove_old_copies, upload
+from txtdiff.training.bucket import check_upload, fetch_checkpoint, fetch_newer, upload
 from txtdiff.training.checkpoint import (
     find_checkpoint,
     list_checkpoints,
     newest_checkpoint,
-    verify_checkpoint,
 )
 from txtdiff.training.trainer import train
 from txtdiff.training.weights import load_network
@@ -202,53 +201,12 @@ def test_file_names_of_a_stranger_stay_inside(copied: tuple[Path, str], tmp_path
     assert not list((tmp_path / "cache").rglob("outside"))
 
 
-def test_old_copies_go_and_what_is_not_ours_stays(
-    copied: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Oldest first, after the new one is whole; a newer one is another's to remove."""
-    _, url = copied
-    bucket = tmp_path / "bucket"
-    ours = {path.name for path in (bucket / "step-4").iterdir()}
-    notes = [bucket / "step-4" / "notes.txt", bucket / "step-2" / "model.safetensors", bucket / "kept" / "a"]
-    foreign = bucket / "step-3" / "manifest.json"
-    for path in (*notes, foreign):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("of somebody else")
-    shutil.copytree(bucket / "step-12", bucket / "step-99")
-    remove_old_copies("step-16", url, 1)  # of which no copy is there
-    assert ours < {path.name for path in (bucket / "step-4").iterdir()}
-    remove_old_copies("step-12", url, 2)
-    assert [path.name for path in (bucket / "step-4").iterdir()] == ["notes.txt"]
-    for step in ("step-8", "step-12", "step-99"):
-        verify_checkpoint(bucket / step)
-    remove_old_copies("step-12", url, 1)
-    assert not (bucket / "step-8").exists() and (bucket / "metrics.jsonl").exists()
-    verify_checkpoint(bucket / "step-12")
-    assert all(path.read_text() == "of somebody else" for path in (*notes, foreign))
-    assert not capsys.readouterr().err
-    remove_old_copies("step-12", "nowhere://x", 1)
-    assert "older copies in nowhere://x were not removed" in capsys.readouterr().err
-
-
-def test_a_removal_cut_short_is_taken_up_again(copied: tuple[Path, str], tmp_path: Path) -> None:
-    """The manifest, by which a copy is known as ours, goes last; and a copy without files is no whole one."""
-    _, url = copied
-    for file in (tmp_path / "bucket" / "step-4").glob("*.safetensors"):
-        file.unlink()
-    with pytest.raises(InputError, match="is not what the manifest says"):
-        fetch_checkpoint(f"{url}/step-4")
-    remove_old_copies("step-12", url, 2)
-    assert not (tmp_path / "bucket" / "step-4").exists()
-
-
-def test_old_copies_go_from_a_store_without_folders(original: Path, s3: fsspec.AbstractFileSystem) -> None:
-    s3.mkdir("pruned")
-    for path in list_checkpoints(original):
-        assert upload(path, "s3://pruned/run")
-    s3.pipe("pruned/run/step-4/notes.txt", b"of somebody else")
-    remove_old_copies("step-12", "s3://pruned/run", 1)
-    s3.invalidate_cache()
-    found = {str(path).removeprefix("pruned/run/").partition("/")[0] for path in s3.find("pruned/run")}
-    assert found == {"step-4", "step-12", "metrics.jsonl"}
-    assert s3.find("pruned/run/step-4") == ["pruned/run/step-4/notes.txt"]
-    assert find_checkpoint(Path("s3://pruned/run")).name == "step-12"
+def test_a_run_is_not_copied_into_itself(tmp_path: Path) -> None:
+    """A copy begins by removing the manifest that lies there: here the checkpoint's own."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for url in (f"file://{tmp_path}/run", f"{tmp_path}/run/", f"file://{tmp_path}/link"):
+        with pytest.raises(InputError, match="is the run directory itself"):
+            check_upload(url, tmp_path / "run")
+    check_upload(f"file://{tmp_path}/bucket", tmp_path / "run")
+    check_upload("nowhere://x", tmp_path / "run")

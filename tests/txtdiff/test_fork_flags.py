@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from datatools.errors import InputError
+from txtdiff.cli import main
 from txtdiff.config import RunConfig
 from txtdiff.config_files import make_config, settings_layer
 from txtdiff.fork import fork_settings, split_words
@@ -339,6 +341,30 @@ def test_config_path_is_written_and_read_again(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == tree
 
 
+def test_config_path_is_a_file_here(tmp_path: Path) -> None:
+    for name in (str(tmp_path), "gs://bucket/config.json"):
+        with pytest.raises(InputError, match="is no file on this machine"):
+            fork_settings([*base_line(tmp_path), "--config_path", name])
+
+
+def test_a_run_that_does_not_begin_leaves_no_config_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would speak for the next line, whatever that says."""
+    words = [
+        *base_line(tmp_path),
+        "--config_path",
+        str(tmp_path / "config.json"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["txtdiff", "train", *words, "--set", "model.captions.weights=random"])
+    with pytest.raises(SystemExit) as ended:  # there are no pictures
+        main()
+    assert ended.value.code == 2
+    assert not (tmp_path / "config.json").exists()
+
+
 def test_config_path_says_which_script(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     large = "--large_size 64 --small_size 32 --num_channels 64 --channel_mult 1,2 --noise_cond 1"
@@ -347,7 +373,8 @@ def test_config_path_says_which_script(tmp_path: Path) -> None:
     sampling = fork_sampling(f"--model_path m.pt --config_path {path} --base_samples b.npz".split())
     assert (sampling.flags.upsampler, sampling.flags.values["num_channels"]) == (True, 64)
     assert sampling.flags.values["channel_mult"] == "1,2" and sampling.flags.on("noise_cond")
-    assert sampling.notes == [f"flags that the command line leaves out are read from {path}: 5"]
+    [note] = sampling.notes
+    assert note.startswith(f"flags that the command line leaves out are read from {path}: channel_mult 1,2, ")
     base = json.loads(path.read_text()) | {"is_super_res": False}
     path.write_text(json.dumps({k: v for k, v in base.items() if k in ("is_super_res", "num_channels")}))
     with pytest.raises(InputError, match="describes a base model, and the command line is for an upsampler"):

@@ -62,7 +62,8 @@ def read_line(
 
 def _notes(path: Path, stored: ForkFlags, line: ForkFlags, names: set[str]) -> list[str]:
     new = [name for name in names - line.given if stored.values[name] != line.values[name]]
-    notes = [f"flags that the command line leaves out are read from {path}: {len(new)}"] if new else []
+    told = ", ".join(f"{name} {stored.values[name]}" for name in sorted(new))
+    notes = [f"flags that the command line leaves out are read from {path}: {told}"] if new else []
     return notes + [
         f"--{name} {line.values[name]} counts, not the {stored.values[name]} of {path}"
         for name in sorted(names & line.given)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datatools.atomic import write_text_atomic
+from datatools.console import plain
 from datatools.errors import InputError
+from datatools.home import expand_home
 from txtdiff.fork.config_json import config_json, read_line
 from txtdiff.fork.flags import NoEffect
 from txtdiff.fork.idle import idle_flags
 from txtdiff.fork.model import model_config
 from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.fork.training import nested, training_settings
+from txtdiff.training.checkpoint import as_url
 
 __all__ = ["ForkSettings", "fork_settings"]
 
@@ -90,8 +93,11 @@ def fork_settings(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
 
 
 def _to_write(flags: ForkFlags) -> tuple[Path, str] | None:
-    path = Path(flags.text("config_path"))
-    return (path, config_json(flags)) if flags.text("config_path") and not path.exists() else None
+    name = flags.text("config_path")
+    if as_url(Path(name)) is not None or (name and expand_home(name).is_dir()):
+        what = f"--config_path {plain(name)} is no file on this machine"
+        raise InputError(what, "Name a file, or leave it out.")
+    return (expand_home(name), config_json(flags)) if name and not expand_home(name).exists() else None
 
 
 def _notes(flags: ForkFlags) -> Iterator[str]:

@@ -126,7 +126,8 @@ def _is_kept(source: Mapping[str, Any]) -> bool:
 def _why_absent(url: str) -> str | None:
     if hub.HF_HUB_OFFLINE:
         return "the hub is switched off (HF_HUB_OFFLINE)"
-    cause = unreachable(url)
+    # A resolver asks its second name server after five seconds.
+    cause = unreachable(url, timeout_s=15)
     return None if cause is None else f"the hub cannot be reached ({cause})"
 
 

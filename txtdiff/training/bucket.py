@@ -9,19 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from datatools.atomic import write_bytes_atomic
 from datatools.console import plain, say
-from datatools.errors import InputError, in_words
+from datatools.errors import InputError
 from datatools.home import cache_folder
 from txtdiff.training.checkpoint import (
     MANIFEST,
@@ -33,7 +32,7 @@ from txtdiff.training.checkpoint import (
     verify_checkpoint,
 )
 
-__all__ = ["fetch_checkpoint", "fetch_newer", "remove_old_copies", "upload"]
+__all__ = ["check_upload", "fetch_checkpoint", "fetch_newer", "upload"]
 
 METRICS, PROFILES = "metrics.jsonl", "profiles"
 
@@ -106,52 +105,18 @@ def upload(checkpoint: Path, url: str) -> bool:
     return True
 
 
-def remove_old_copies(saved: str, url: str, keep: int) -> None:
-    """Remove copies of checkpoints before `saved`, oldest first, so that `keep` are left with it.
+def check_upload(url: str, run_dir: Path) -> None:
+    """See that copies do not go where the checkpoints themselves lie: each would be damaged by its own copy.
 
-    Only what a manifest of ours lists is removed, and the manifest after it: a removal cut short is taken up
-    again by the next. Copies of a higher number stay, as in a run (`remove_old_checkpoints`), and all stay
-    until the copy of `saved` is there. A failure is told, and the run goes on.
-
-    Args:
-        saved: name of the checkpoint whose copy was just made.
-        url: where the copies lie.
-        keep: how many stay, 1 or more.
+    Raises:
+        InputError: `url` is the run directory.
     """
     try:
-        bucket = _open(url)
-        newest = checkpoint_images(Path(saved))
-        names = [name for name in bucket.checkpoints() if checkpoint_images(Path(name)) <= newest]
-        whole = {name: files for name in names if (files := _files_of(bucket, name)) is not None}
-        if saved in whole:
-            for name in reversed([*whole][keep:]):
-                _remove_copy(bucket, name, whole[name])
-    except Exception as error:  # as in `upload`
-        said = error.what if isinstance(error, InputError) else in_words(error)
-        say(f"older copies in {plain(url)} were not removed: {plain(said)}")
-
-
-def _files_of(bucket: _Bucket, name: str) -> list[str] | None:
-    """The files of a copy, by its manifest; None where there is none, or it is not one of ours."""
-    try:
-        content = _manifest(bucket, name)
-        with TemporaryDirectory() as folder:
-            (Path(folder) / MANIFEST).write_bytes(content)
-            return [*read_manifest(Path(folder))]
-    except (FileNotFoundError, InputError):
-        return None
-
-
-def _remove_copy(bucket: _Bucket, name: str, files: Sequence[str]) -> None:
-    folder = f"{bucket.root}/{name}"
-    for file in (*files, MANIFEST):
-        with suppress(FileNotFoundError):
-            bucket.store.rm_file(f"{folder}/{file}")
-    # Not every store refuses to remove a folder that is not empty, and many have no folders, only names.
-    with suppress(OSError):
-        bucket.store.invalidate_cache()
-        if not bucket.store.ls(folder, detail=False):
-            bucket.store.rmdir(folder)
+        store, root = url_to_fs(url)
+    except Exception:  # what cannot be opened is told by the first copy, and the run goes on
+        return
+    if isinstance(store, LocalFileSystem) and Path(str(root)).resolve() == run_dir.resolve():
+        raise InputError(f"run.upload = {plain(url)} is the run directory itself", "Name another place.")
 
 
 def fetch_newer(url: str, run_dir: Path, newest: Path | None) -> Path | None:

@@ -114,7 +114,7 @@ class RunSettings(Settings):
     save_every_images: Annotated[Images, Field(ge=1)] = 100_000
     """Images between checkpoints; there is always one at the end."""
     keep_checkpoints: Annotated[int, Field(ge=1)] | None = None
-    """Only the newest so many checkpoints stay, here and in run.upload; none: all."""
+    """Only the newest so many checkpoints stay in the run directory; none: all. Copies (upload) all stay."""
     grid_every_images: Annotated[Images, Field(ge=1)] | None = None
     """Images between sample grids; none: one with every checkpoint."""
     grid_pictures: Annotated[int, Field(ge=0, le=256)] = 16

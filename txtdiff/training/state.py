@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
@@ -93,6 +94,8 @@ def load_state(state: TrainingState, checkpoint: Path) -> None:
     frozen_since = once_averaged(state.network)
     for rate, means in state.averages.by_rate.items():
         read_tensors(checkpoint / average_file(rate), means, frozen_since)
+        if not set(frozen_since).isdisjoint(read_header(checkpoint / average_file(rate))):
+            say("the last norm of the frozen caption tower was trained until here; from here on it is frozen")
     for length, means in state.averages.by_length.items():
         read_tensors(checkpoint / profile_file(length), means, frozen_since)
     if (checkpoint / OPTIMIZER).exists():

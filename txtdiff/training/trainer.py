@@ -23,6 +23,7 @@ from txtdiff.data.batch import Batch, conditions_of, load_batches
 from txtdiff.data.order import rank_positions
 from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.data.source import Rows
+from txtdiff.training.bucket import check_upload
 from txtdiff.training.checkpoint import sweep
 from txtdiff.training.contents import CONFIG
 from txtdiff.training.distributed import Ranks, join_ranks, pick_device, wait_for_all
@@ -58,7 +59,16 @@ def never() -> bool:
     return False
 
 
-def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never) -> Outcome:
+def do_nothing() -> None:
+    """There is nothing to be done when the run begins."""
+
+
+def train(
+    config: RunConfig,
+    out: Path,
+    should_stop: Callable[[], bool] = never,
+    on_begin: Callable[[], None] = do_nothing,
+) -> Outcome:
     """Train, or go on training, in the run directory `out`.
 
     A run that was stopped or killed and is called again with the same settings ends with the same weights,
@@ -68,6 +78,7 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
         config: the run's settings.
         out: its directory; created if need be.
         should_stop: asked after every step; if true, a checkpoint is written and the call returns.
+        on_begin: called once, by one process, when the run is sure to begin.
 
     Raises:
         InputError: no usable pictures, a directory that cannot be written or holds another model.
@@ -77,6 +88,8 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
     device_type = pick_device(config.run.device)
     with join_ranks(device_type) as ranks, _holding(out, ranks), _backends(config):
         _check_ranks(config, ranks)
+        if config.run.upload is not None:
+            check_upload(config.run.upload, out)
         check_first_weights(config, out)
         rows = rows_for(config.data, config.model)
         n_rows = None if rows is None else len(rows)
@@ -86,6 +99,7 @@ def train(config: RunConfig, out: Path, should_stop: Callable[[], bool] = never)
             return Outcome("was_finished", state.images, n_rows, state.failures, leads=ranks.leads)
         if ranks.leads:
             write_text_atomic(out / CONFIG, config_to_toml(config))
+            on_begin()
             if rows is not None and rows.classes:
                 write_text_atomic(out / "classes.json", json.dumps(rows.classes, indent=1))
         with open_watch(state, out, rows, ranks) as watch:
@@ -212,8 +226,10 @@ def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
             # A record lock is this process' alone. Another kind would be its data workers' as well, and they
             # live on for some seconds when it is killed.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             raise InputError(f"another process is training in {out}", "Wait for it, or stop it.") from None
+        except OSError as error:  # a file system without locks
+            raise InputError(f"{out} cannot be locked: {error.strerror}", "Choose another --out.") from error
         sweep(out)
         wait_for_all(ranks)
         yield

@@ -16,7 +16,7 @@ from datatools.errors import InputError
 from txtdiff.data.batch import Batch
 from txtdiff.data.source import Rows
 from txtdiff.model.unet import build_network
-from txtdiff.training.bucket import remove_old_copies, upload
+from txtdiff.training.bucket import upload
 from txtdiff.training.checkpoint import remove_old_checkpoints
 from txtdiff.training.distributed import Ranks, sum_counts, sum_over_ranks
 from txtdiff.training.first_batch import dump_batch
@@ -165,9 +165,6 @@ class Watch:
         if url is not None:
             due = [path for path in self.not_uploaded if path.is_dir()]  # others were removed as too old
             self.not_uploaded = [path for path in (*due, checkpoint) if not upload(path, url)]
-            keep = self.state.config.run.keep_checkpoints
-            if keep is not None and checkpoint not in self.not_uploaded:
-                remove_old_copies(checkpoint.name, url, keep)
 
 
 @contextmanager
