@@ -375,7 +375,7 @@ def no_hub_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_hub_its_absence_is_told_before_it_is_asked(
     pretrained: UNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", lambda url: "no network here")
+    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", lambda url, timeout_s: "no network here")
     monkeypatch.setattr(open_clip, "create_model", lambda *args, **more: pytest.fail("asked the hub"))
     with pytest.raises(InputError) as raised:
         load_caption_tower(pretrained)
@@ -405,7 +405,10 @@ def test_a_hub_that_fails_halfway_is_one_message(
 
     found = str(tmp_path) if kept else None
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: found)
-    answer = (lambda url: pytest.fail("asked the hub")) if kept else (lambda url: None)
+
+    def answer(url: str, timeout_s: float) -> str | None:
+        return pytest.fail("asked the hub") if kept else None
+
     monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", answer)
     monkeypatch.setattr(open_clip, "create_model", fail)
     with pytest.raises(InputError, match=r"cannot be had \(RuntimeError: cut off\)"):
@@ -430,7 +433,7 @@ def test_weights_that_a_new_run_cannot_have_are_told_before_pictures_are_read(
     def read_pictures(*args: object) -> None:
         raise LookupError
 
-    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", lambda url: "no network here")
+    monkeypatch.setattr("txtdiff.model.caption_weights.unreachable", lambda url, timeout_s: "no network here")
     monkeypatch.setattr("txtdiff.training.trainer.rows_for", read_pictures)
     config = tiny_config(tmp_path / "none.duckdb", "model.captions.tower=ViT-B-32")
     with pytest.raises(InputError, match="no network here"):
