@@ -341,6 +341,15 @@ def test_config_path_is_written_and_read_again(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == tree
 
 
+def test_config_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written there is what the next line reads."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fork_settings([*base_line(tmp_path), "--config_path=~/config.json"]).write_config_json()
+    short = f"--data_dir {tmp_path} --autosave 0 --config_path=~/config.json".split()
+    assert fork_settings(short).overrides["model.channels"] == 256
+    assert not (Path("~") / "config.json").exists()
+
+
 def test_config_path_is_a_file_here(tmp_path: Path) -> None:
     for name in (str(tmp_path), "gs://bucket/config.json"):
         with pytest.raises(InputError, match="is no file on this machine"):

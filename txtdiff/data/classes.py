@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pyarrow.compute as pc
 
 from datatools.console import messages, plain
 from datatools.errors import InputError
+from datatools.json_files import read_json
 from txtdiff.data.config import DataConfig
 
 __all__ = ["read_classes"]
@@ -57,12 +57,7 @@ def read_classes(config: DataConfig, names: pa.ChunkedArray, n_classes: int) -> 
 
 
 def _read_map(path: Path) -> dict[str, int]:
-    try:
-        if path.stat().st_size > _LIMIT_BYTES:
-            raise InputError(f"{path} is too large for a map of classes")
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a map of classes: {error}") from error
+    found = read_json(path, "a map of classes", _LIMIT_BYTES)
     if not isinstance(found, dict) or not all(type(n) is int and n >= 0 for n in found.values()):
         raise InputError(f"{path} is no map of classes", 'Write {"cat": 0, "dog": 1}.')
     return dict(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from datatools.errors import InputError
+from datatools.home import expand_home
 from txtdiff.fork.parse import ForkFlags, last_value, parse_fork_flags, script_of
 from txtdiff.fork.table_model import MODEL_FLAGS
 
@@ -35,12 +36,12 @@ def read_line(
     file, and stopped with an error at "y".)
 
     Returns:
-        The flags, and what is to be said: how many were read from the file, and those that it contradicts.
+        The flags, and what is to be said: those that were read from the file, and those that it contradicts.
 
     Raises:
         InputError: a line or a file that cannot be read, or one of a base model and one of an upsampler.
     """
-    path = Path(last_value(argv, "config_path") or "")
+    path = expand_home(last_value(argv, "config_path") or "")
     if not path.is_file():
         return parse_fork_flags(argv, script_of(argv, command, stage)), []
     from txtdiff.fork.files import read_config_json  # with torch, which most lines need not wait for

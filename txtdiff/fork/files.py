@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from datatools.errors import InputError
+from datatools.json_files import read_json
 from txtdiff.fork.flags import Script
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags
 
@@ -85,14 +85,8 @@ def read_config_json(path: Path) -> ForkFlags:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
-            raise InputError(f"{path} is too large for settings")
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} cannot be read: {error}", "The fork writes it when it is run with --config_path."
-        ) from error
+    remedy = "The fork writes it when it is run with --config_path."
+    config = read_json(path, "settings", _CONFIG_LIMIT_BYTES, remedy)
     if not isinstance(config, dict):
         raise InputError(f"{path} holds no object of settings")
     return config

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from datatools.errors import InputError
+from datatools.home import expand_home
 from txtdiff.data.tokenizer import DROP_TEXT
 from txtdiff.fork.config_json import read_line
 from txtdiff.fork.files import read_state
@@ -112,7 +113,7 @@ def _notes(flags: ForkFlags) -> list[str]:
         if isinstance(flag.becomes, NoEffect) and flags.values[flag.name] != flag.default
     ]
     path = flags.text("config_path")
-    if path and not Path(path).is_file():
+    if path and not expand_home(path).is_file():
         notes.append(f"--config_path {path} has no effect: there is no such file")
     if flags.upsampler and flags.on("use_ddim"):
         notes.append("--use_ddim True has no effect: the fork's upsampler script ignores it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from datatools.console import say
 from datatools.errors import InputError
+from datatools.json_files import read_json
 from txtdiff.fork.parse import ForkFlags
 from txtdiff.model.config import N_TOKENS, ModelConfig
 
@@ -88,16 +88,12 @@ def _newline_in(path: Path, n_tokens: int) -> int:
 
 def _vocabulary(path: Path) -> dict[str, Any]:
     """Token -> id, of the model and of the tokens added to it."""
+    remedy = "Without char_level the fork's tokenizer is read from there; give --char_level 1 for characters."
+    tree = read_json(path, "a tokenizer", _FILE_LIMIT_BYTES, remedy)
     try:
-        if path.stat().st_size > _FILE_LIMIT_BYTES:
-            raise InputError(f"{path} is too large for a tokenizer")
-        tree = json.loads(path.read_text("utf-8"))
         known = tree["model"]["vocab"]
         # Unigram models list [token, score], numbered by their place.
         named = known if isinstance(known, dict) else {token: i for i, (token, _) in enumerate(known)}
         return {**named, **{added["content"]: added["id"] for added in tree.get("added_tokens") or ()}}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path} is no tokenizers JSON: {type(error).__name__}",
-            "Without char_level the fork's tokenizer is read from there; give --char_level 1 for characters.",
-        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(f"{path} is no tokenizers JSON: {type(error).__name__}", remedy) from error
