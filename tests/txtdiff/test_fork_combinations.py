@@ -215,7 +215,10 @@ def test_a_tokenizer_file_says_which_token_ends_a_line(
 
 def test_a_tokenizer_file_that_does_not_go_with_the_weights(place: Path) -> None:
     _, reference, given = word_network(newline=41)
-    for content in ("", "[1]", "{}", '{"model": {"vocab": 3}}', '{"model": {"vocab": [1]}}'):
+    (place / "tokenizer_file").write_text("")
+    with pytest.raises(InputError, match="tokenizer_file cannot be read as tokenizers JSON: Expecting value"):
+        output(reference, given)
+    for content in ("[1]", "{}", '{"model": {"vocab": 3}}', '{"model": {"vocab": [1]}}'):
         (place / "tokenizer_file").write_text(content)
         with pytest.raises(InputError, match="no tokenizers JSON"):
             output(reference, given)

@@ -89,7 +89,7 @@ def _newline_in(path: Path, n_tokens: int) -> int:
 def _vocabulary(path: Path) -> dict[str, Any]:
     """Token -> id, of the model and of the tokens added to it."""
     remedy = "Without char_level the fork's tokenizer is read from there; give --char_level 1 for characters."
-    tree = read_json(path, "a tokenizer", _FILE_LIMIT_BYTES, remedy)
+    tree = read_json(path, "tokenizers JSON", _FILE_LIMIT_BYTES, remedy)
     try:
         known = tree["model"]["vocab"]
         # Unigram models list [token, score], numbered by their place.
