@@ -19,12 +19,14 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from datatools.bounded_files import read_text
 from datatools.console import plain
 from datatools.errors import InputError, suggest
 from txtdiff.config import RunConfig
 from txtdiff.settings import Settings
 
 __all__ = [
+    "SETTINGS_LIMIT_BYTES",
     "config_from_toml",
     "config_to_toml",
     "environment_layer",
@@ -40,7 +42,7 @@ Layer = Mapping[str, Any]
 """Nested settings, as in a TOML file."""
 
 _ENVIRONMENT = "TXTDIFF_"
-_CONFIG_LIMIT_BYTES = 1_000_000
+SETTINGS_LIMIT_BYTES = 1_000_000
 _WORDS = re.compile(r"[\w.:/@-]+(,[\w.:/@-]+)+")
 
 
@@ -78,13 +80,10 @@ def preset_layer(name: str) -> Layer:
 
 def file_layer(path: Path) -> Layer:
     """The settings of a TOML file."""
+    text = read_text(path, "a settings file", SETTINGS_LIMIT_BYTES)
     try:
-        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
-            raise InputError(f"{path} is too large for a settings file")
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no settings file {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from error
 
 

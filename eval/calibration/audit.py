@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from datatools.atomic import write_bytes_atomic, write_text_atomic
+from datatools.bounded_files import read_text
 from datatools.errors import InputError
 from eval.reading.agreement import cohen_kappa
 from eval.statistics import wilson
@@ -128,14 +129,11 @@ def _share(n_wrong: int, n: int) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    if path.stat().st_size > _MAX_CSV_BYTES:
-        raise InputError(f"{path} is larger than {_MAX_CSV_BYTES // 2**20} MiB")
+    text = read_text(path, "CSV", _MAX_CSV_BYTES)
     try:
-        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+        table = csv.DictReader(io.StringIO(text, newline=""))
         rows = list(table)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise InputError(f"{path} is no CSV file: {error}") from error
     if not set(_FIELDS) <= set(table.fieldnames or ()):
         raise InputError(f"{path} has not the columns {', '.join(_FIELDS)}", "Give a filled audit.csv.")

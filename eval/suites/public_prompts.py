@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from datatools.bounded_files import read_text
 from datatools.errors import InputError
 from eval.suites.region_fields import polygons_of
-from eval.suites.suite import MAX_TEXT_CHARS, SuitePrompt, read_jsonl
+from eval.suites.suite import MAX_FILE_BYTES, MAX_TEXT_CHARS, SuitePrompt, read_jsonl
 
 if TYPE_CHECKING:  # prompts are read without readers
     from datatools.ocr import Polygon
@@ -25,7 +26,6 @@ __all__ = ["PROMPT_FORMATS", "PromptFormat", "PublicPrompt", "detect_format", "r
 PromptFormat = Literal["auto", "jsonl", "synth", "mario", "anytext", "glyphcontrol", "drawtext", "longtext"]
 PROMPT_FORMATS: tuple[PromptFormat, ...] = get_args(PromptFormat)
 
-_MAX_FILE_BYTES = 256 * 2**20
 _ANYTEXT_MAX_LINES, _ANYTEXT_MAX_CHARS, _ANYTEXT_SIZE_PX = 20, 20, 512
 
 
@@ -195,14 +195,7 @@ def _first_object(text: str) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise InputError(f"{path} is larger than {_MAX_FILE_BYTES // 2**20} MiB")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from error
+    return read_text(path, "prompts", MAX_FILE_BYTES)
 
 
 def _lines(path: Path) -> list[str]:

@@ -9,12 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from datatools.bounded_files import read_text
 from datatools.errors import InputError, suggest
 
-__all__ = ["Cell", "Suite", "SuitePrompt", "bundled_suites", "cells_of", "load_suite", "read_jsonl"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Cell",
+    "Suite",
+    "SuitePrompt",
+    "bundled_suites",
+    "cells_of",
+    "load_suite",
+    "read_jsonl",
+]
 
 _FOLDER = Path(__file__).parent
-_MAX_FILE_BYTES = 256 * 2**20
+MAX_FILE_BYTES = 256 * 2**20
 _MAX_IN_HEAD = 10_000  # versions and pictures per prompt; a stranger's file must not fill the memory
 MAX_TEXT_CHARS = 20_000
 
@@ -132,10 +142,6 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: no such file, too large, not UTF-8, or a line that is no JSON object, by its number.
     """
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise InputError(f"{path} is larger than {_MAX_FILE_BYTES // 2**20} MiB")
     rows = list(_rows(path))
     if not rows:
         raise InputError(f"{path} is empty", "It must hold one JSON object per line.")
@@ -143,10 +149,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from error
+    text = read_text(path, "JSON Lines", MAX_FILE_BYTES)
     # Only "\n" ends a line: str.splitlines would cut texts at U+2028, which JSON leaves as it is.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():

@@ -163,7 +163,7 @@ def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None
         ("train --preset mini-base --out x", "how long to train"),
         ("train --preset mini-base --out x --images 8", "no pictures to train on"),
         ("train --preset mini-base --out x --images 8 --catalog none.duckdb", "there is no catalog"),
-        ("train none.toml --out x", "there is no settings file none.toml"),
+        ("train none.toml --out x", "there is no file none.toml"),
         ("train --preset mini-base --out x --set optim.lrr=1", "Did you mean 'lr'?"),
         ("train --preset mini-base --frobnicate", "No such option"),
         ("train --preset mini-base --data_dir x", "Use one or the other"),

@@ -111,7 +111,7 @@ def test_what_is_wrong_is_said(pairs: list[str], message: str) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no settings file"):
+    with pytest.raises(InputError, match="there is no file"):
         file_layer(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("[optim\n")
     with pytest.raises(InputError, match="TOML"):

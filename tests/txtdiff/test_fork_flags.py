@@ -388,5 +388,8 @@ def test_config_path_says_which_script(tmp_path: Path) -> None:
     path.write_text(json.dumps({k: v for k, v in base.items() if k in ("is_super_res", "num_channels")}))
     with pytest.raises(InputError, match="describes a base model, and the command line is for an upsampler"):
         fork_settings(train)
+    path.write_text(json.dumps(base | {"is_super_res": "False"}))
+    with pytest.raises(InputError, match="is_super_res is 'False', neither true nor false"):
+        fork_settings(train)
     missing = fork_sampling(f"--model_path m.pt --config_path {tmp_path / 'no.json'}".split())
     assert missing.notes == [f"--config_path {tmp_path / 'no.json'} has no effect: there is no such file"]

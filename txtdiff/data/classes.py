@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datatools.bounded_files import read_json
 from datatools.console import messages, plain
 from datatools.errors import InputError
-from datatools.json_files import read_json
 from txtdiff.data.config import DataConfig
 
 __all__ = ["read_classes"]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datatools.bounded_files import read_json
 from datatools.errors import InputError
-from datatools.json_files import read_json
 from txtdiff.fork.flags import Script
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags
 
@@ -72,7 +72,10 @@ def find_fork_run(run_dir: Path, step: int | None = None) -> ForkRun:
 def read_config_json(path: Path) -> ForkFlags:
     """The flags of the network in a `config.json` of the fork; those it lacks have their defaults."""
     config = _read_json(path)
-    script: Script = "super_res_train" if config.get("is_super_res") else "image_train"
+    enlarges = config.get("is_super_res", False)
+    if not isinstance(enlarges, bool):
+        raise InputError(f"{path}: is_super_res is {enlarges!r}, neither true nor false")
+    script: Script = "super_res_train" if enlarges else "image_train"
     tokenizer = config.get("tokenizer_config")
     flags = {name: value for name, value in config.items() if name not in _NO_FLAGS}
     if isinstance(tokenizer, dict):

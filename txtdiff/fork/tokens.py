@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datatools.bounded_files import read_json
 from datatools.console import say
 from datatools.errors import InputError
-from datatools.json_files import read_json
 from txtdiff.fork.parse import ForkFlags
 from txtdiff.model.config import N_TOKENS, ModelConfig
 

@@ -26,7 +26,7 @@ from txtdiff.model.unet import UNet
 __all__ = ["check_caption_weights", "load_caption_tower"]
 
 _REMEDY = 'Set captions.weights to a file with CLIP weights, or to "random" to do without.'
-_HUB_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
+_WEIGHTS_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
 _PARTS = ("token_embedding.", "positional_embedding", "transformer.")
 
 
@@ -116,7 +116,7 @@ def _is_kept(source: Mapping[str, Any]) -> bool:
     repo, _, file = str(source["hf_hub"]).rpartition("/")
     try:
         if repo:
-            names = [file] if file else [*_HUB_FILES]
+            names = [file] if file else [*_WEIGHTS_FILES]
             return any(isinstance(huggingface_hub.try_to_load_from_cache(repo, name), str) for name in names)
         return (expand_home("~/.cache/clip") / Path(str(source["url"])).name).is_file()
     except OSError:  # a home that this user may not enter: as good as an empty cache

@@ -5,15 +5,15 @@ All that is known of a checkpoint without its weights, and so without torch.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from datatools.bounded_files import read_json, read_text
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
-from txtdiff.config_files import config_from_toml
+from txtdiff.config_files import SETTINGS_LIMIT_BYTES, config_from_toml
 
 __all__ = [
     "CAPTION_TOWER",
@@ -33,7 +33,7 @@ OPTIMIZER = "optim.safetensors"
 CONFIG = "config.toml"
 STATE = "state.json"
 CAPTION_TOWER = "captions.safetensors"
-_CONFIG_LIMIT_BYTES = 1_000_000
+_STATE_LIMIT_BYTES = 1_000_000
 
 
 def average_file(rate: float) -> str:
@@ -49,21 +49,12 @@ def profile_file(length: float) -> str:
 def load_config(checkpoint: Path) -> RunConfig:
     """The settings stored in a checkpoint."""
     path = checkpoint / CONFIG
-    try:
-        if path.stat().st_size > _CONFIG_LIMIT_BYTES:
-            raise InputError(f"{path} is too large for a settings file")
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    return config_from_toml(text, str(path))
+    return config_from_toml(read_text(path, "a settings file", SETTINGS_LIMIT_BYTES), str(path))
 
 
 def read_facts(checkpoint: Path) -> dict[str, Any]:
     """The state.json of a checkpoint."""
-    try:
-        facts = json.loads((checkpoint / STATE).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{checkpoint / STATE} cannot be read: {error}") from error
+    facts = read_json(checkpoint / STATE, "the state of a run", _STATE_LIMIT_BYTES)
     if not isinstance(facts, dict):
         raise InputError(f"{checkpoint / STATE} holds no object")
     return facts

@@ -1,4 +1,4 @@
-"""JSON of strangers: what is there comes back, and every fault is one message."""
+"""Text and JSON of strangers: what is there comes back, and every fault is one message."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from datatools.bounded_files import read_json, read_text
 from datatools.errors import InputError
-from datatools.json_files import read_json
 
 
 def test_what_the_file_holds_comes_back(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_what_the_file_holds_comes_back(tmp_path: Path) -> None:
         (b"\xff", "cannot be read as a map: "),
         (b"[" * 200_000, "cannot be read as a map: "),
         (b" " * 300_001, "is too large for a map"),
-        (None, "No such file"),
+        (None, "there is no file "),
     ],
 )
 def test_faults_are_told_with_the_remedy(tmp_path: Path, content: bytes | None, said: str) -> None:
@@ -34,3 +34,9 @@ def test_faults_are_told_with_the_remedy(tmp_path: Path, content: bytes | None, 
         read_json(path, "a map", 300_000, "Write another.")
     assert said in told.value.what
     assert told.value.remedy == (None if "too large" in said else "Write another.")
+
+
+def test_text_may_begin_with_a_mark_of_byte_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfa = 1\r\n")
+    assert read_text(path, "settings", 100) == "a = 1\n"
