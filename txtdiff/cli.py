@@ -23,8 +23,7 @@ from txtdiff.train_options import (
     TrainCommand,
     TrainFlags,
     run_config,
-    run_dir,
-    write_config_json,
+    training_plan,
 )
 from txtdiff.training.checkpoint import check_there
 from txtdiff.which_weights import parse_weights
@@ -46,13 +45,12 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
 
     The command lines of the parent project's training scripts are understood too.
     """
-    fork_words = ctx.meta[TrainCommand.FORK_WORDS]
-    settings, out = run_config(flags, config, fork_words), run_dir(flags)
+    plan = training_plan(flags, config, ctx.meta[TrainCommand.FORK_WORDS])
     from txtdiff.training.stopping import stop_on_signal
     from txtdiff.training.trainer import train
 
     with stop_on_signal() as should_stop:
-        outcome = train(settings, out, should_stop, lambda: write_config_json(flags, fork_words))
+        outcome = train(plan.settings, plan.out, should_stop, plan.begin)
     if outcome.kind == "stopped":
         raise KeyboardInterrupt
     if not outcome.leads:
@@ -60,13 +58,13 @@ def train_command(ctx: typer.Context, flags: TrainFlags, config: ConfigFile = No
     done = "trained" if outcome.kind == "finished" else "was trained before"
     source = "made for it" if outcome.n_rows is None else f"from {outcome.n_rows} pictures"
     messages.print(
-        f"{done} on {outcome.images} images {source}; the run is in {out}",
+        f"{done} on {outcome.images} images {source}; the run is in {plan.out}",
         markup=False,
         soft_wrap=True,
     )
     if outcome.not_uploaded:
         names = ", ".join(path.name for path in outcome.not_uploaded)
-        say(f"not copied to {settings.run.upload}: {names}")
+        say(f"not copied to {plan.settings.run.upload}: {names}")
     if outcome.failures:
         print_causes("pictures that could not be read", outcome.failures)
     if outcome.failures or outcome.not_uploaded:
@@ -210,6 +208,9 @@ def nll_command(
         f"{found.bits:.4f} ± {found.standard_error:.4f} bits per dimension "
         f"({found.n} pictures, {found.n_steps} timesteps)"
     )
+    if found.failures:
+        print_causes("pictures that could not be read; others were measured in their place", found.failures)
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from typer.core import TyperCommand
 
 from datatools.console import count_option, say
 from datatools.errors import InputError
+from datatools.home import expand_home
+from txtdiff.pretrained import PREFIX
 from txtdiff.training.checkpoint import as_url, find_checkpoint
 
 if TYPE_CHECKING:  # settings take a third of a second to lay out, which --help has no use for
@@ -27,9 +29,9 @@ __all__ = [
     "PresetName",
     "TrainCommand",
     "TrainFlags",
+    "TrainPlan",
     "run_config",
-    "run_dir",
-    "write_config_json",
+    "training_plan",
 ]
 
 _OWN_TO_A_RUN = ("catalog", "folder", "synth", "where", "safeboxes", "px_scales", "captions", "class_map")
@@ -87,11 +89,11 @@ class TrainFlags:
         options: dict[str, dict[str, Any]] = {
             "data": {
                 "synth": self._synth(),
-                "catalog": self.catalog and str(self.catalog.absolute()),
-                "folder": self.folder and str(self.folder.absolute()),
+                "catalog": self.catalog and str(expand_home(self.catalog).absolute()),
+                "folder": self.folder and str(expand_home(self.folder).absolute()),
                 "where": self.where,
             },
-            "run": {"images": self.images, "init": self.init and str(self.init)},
+            "run": {"images": self.images, "init": self.init and _whole_path(self.init)},
         }
         return {
             name: {setting: value for setting, value in group.items() if value is not None}
@@ -119,12 +121,44 @@ class TrainCommand(TyperCommand):
         return list(super().parse_args(ctx, ours))
 
 
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """What a command line asks for.
+
+    Attributes:
+        settings: of the run.
+        out: its directory.
+        fork: what the parent project's flags on the line say.
+    """
+
+    settings: RunConfig
+    out: Path
+    fork: ForkSettings | None
+
+    def begin(self) -> None:
+        """Leave the fork's description of the network where its --config_path says; what lies there stays.
+
+        Called when a run begins: one that could not begin must leave no file that speaks for the next.
+        """
+        if self.fork is not None:
+            self.fork.write_config_json()
+
+
+def training_plan(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]) -> TrainPlan:
+    """The settings of a run and where it lies; the parent project's flags are read once."""
+    fork = _fork_settings(flags, fork_words) if fork_words else None
+    return TrainPlan(_settings(flags, config, fork), _run_dir(flags), fork)
+
+
 def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]) -> RunConfig:
     """The settings of a run: preset or the parent's flags < file < environment < command line."""
+    return _settings(flags, config, _fork_settings(flags, fork_words) if fork_words else None)
+
+
+def _settings(flags: TrainFlags, config: Path | None, fork: ForkSettings | None) -> RunConfig:
     from txtdiff import config_files as files
 
     layers: list[Mapping[str, Any]] = []
-    fork = _fork_settings(flags, fork_words) if fork_words else None
     if fork is not None:
         layers.append(_fork_layer(fork))
     elif flags.stage is not None:
@@ -139,23 +173,13 @@ def run_config(flags: TrainFlags, config: Path | None, fork_words: Sequence[str]
     return files.make_config(*layers)
 
 
-def write_config_json(flags: TrainFlags, fork_words: Sequence[str]) -> None:
-    """Leave the fork's description of the network where its --config_path says; what lies there stays.
-
-    Called when a run begins: one that could not begin must leave no file that speaks for the next.
-    """
-    if fork_words:
-        from txtdiff.fork import fork_settings
-
-        fork_settings(fork_words, flags.stage).write_config_json()
-
-
 def _settings_of(init: Path) -> dict[str, Any]:
     """The settings of the checkpoint that a run starts from, but for its pictures and its length."""
     from txtdiff.config_files import config_to_toml
-    from txtdiff.training.contents import load_config
+    from txtdiff.training.contents import CONFIG, load_config
 
-    tree = tomllib.loads(config_to_toml(load_config(find_checkpoint(init))))
+    # Its weights are compared with the manifest where they are read, when the run begins.
+    tree = tomllib.loads(config_to_toml(load_config(find_checkpoint(init, contents=[CONFIG]))))
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in _OWN_TO_A_RUN}
     return {name: group for name, group in tree.items() if name != "run"}
 
@@ -176,15 +200,26 @@ def _fork_settings(flags: TrainFlags, fork_words: Sequence[str]) -> ForkSettings
 def _fork_layer(settings: ForkSettings) -> dict[str, Any]:
     layer = settings.layer()
     if settings.resume is not None:
-        layer["run"]["init"] = str(settings.resume)
+        layer["run"]["init"] = _whole_path(settings.resume)
     return layer
 
 
-def run_dir(flags: TrainFlags) -> Path:
+def _whole_path(path: Path) -> str:
+    """A path that holds in every folder; addresses and bundled stages as they are."""
+    if as_url(path) is not None or str(path).startswith(PREFIX):
+        return str(path)
+    return str(expand_home(path).absolute())
+
+
+def _run_dir(flags: TrainFlags) -> Path:
     """--out, else the parent project's variables, else a new directory under runs/."""
     named = [os.environ.get(name) for name in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR")]
     given = flags.out or next((Path(name) for name in named if name), None)
-    out = given or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    if given is None and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(
+            "several processes train, and each would name a run directory by its own clock", "Give --out."
+        )
+    out = expand_home(given or Path("runs") / time.strftime("%Y-%m-%d-%H%M%S"))
     if as_url(out) is not None:
         raise InputError(
             f"the run directory {out} is no folder of this machine",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 from tiny import TINY, tiny_catalog, tiny_config
 
@@ -95,7 +97,8 @@ def test_a_run_goes_on_from_a_bucket_on_another_machine(
 def test_an_upsampler_is_sampled_and_given_away_from_a_bucket(
     run: Run, copied: tuple[Path, str], tmp_path: Path
 ) -> None:
-    enlarging = ("model.image_size_px=32", "model.upsampler.small_size_px=16", "run.images=4")
+    sizes = ("model.attention.resolutions_px=16", "model.text.attention.resolutions_px=16")
+    enlarging = ("model.image_size_px=32", *sizes, "model.upsampler.small_size_px=16", "run.images=4")
     train(tiny_config(tiny_catalog(tmp_path), *enlarging), tmp_path / "upsampler")
     assert upload(tmp_path / "upsampler" / "step-4", f"file://{tmp_path}/large")
     stages = ("--base", copied[1], "--upsampler", f"file://{tmp_path}/large")
@@ -139,6 +142,27 @@ def test_the_newest_whole_one_of_a_bucket_is_taken(
     assert newest_checkpoint(other) == other / "step-4" and not list(other.glob(".tmp*"))
     assert upload(run_dir / "step-12", url)
     assert fetch_newer(url, other, other / "step-4") == other / "step-12"
+
+
+def test_a_checkpoint_is_there_only_with_what_goes_with_it(
+    copied: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it there before its log, the next start would find it, and never ask for the log again."""
+    run_dir, url = copied
+    other, read = tmp_path / "other", LocalFileSystem.cat_file
+
+    def lost(store: LocalFileSystem, path: str, **options: Any) -> Any:
+        if path.endswith("metrics.jsonl"):
+            raise OSError("connection lost")
+        return read(store, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalFileSystem, "cat_file", lost)
+        with pytest.raises(InputError, match="connection lost"):
+            fetch_newer(url, other, None)
+    assert not list_checkpoints(other) and not list(other.glob(".*"))
+    assert fetch_newer(url, other, None) == other / "step-12"
+    assert (other / "metrics.jsonl").read_bytes() == (run_dir / "metrics.jsonl").read_bytes()
 
 
 def test_a_copy_is_kept_until_the_original_changes(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from datatools.errors import InputError
 from txtdiff.training.checkpoint import (
     MANIFEST,
+    check_free,
     find_checkpoint,
     list_checkpoints,
     newest_checkpoint,
@@ -95,6 +96,32 @@ def test_a_damaged_one_of_the_same_count_is_replaced(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, 8, FILES)
     verify_checkpoint(path)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_whole_one_of_the_same_count_stays(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, 8, FILES)
+    with pytest.raises(InputError, match="step-8 is there already, and whole"):
+        write_checkpoint(tmp_path, 8, {"note.txt": "another"})
+    verify_checkpoint(path)
+    assert (path / "note.txt").read_text() == "hello" and not list(tmp_path.glob(".*"))
+    with pytest.raises(InputError, match="is there already"):
+        check_free(path)
+    write_checkpoint(tmp_path, 8, {"note.txt": "another"}, replace=True)
+    assert (path / "note.txt").read_text() == "another" and not list(tmp_path.glob(".*"))
+    (path / "note.txt").write_text("damaged")
+    check_free(path)
+    check_free(tmp_path / "step-9")
+
+
+def test_content_is_compared_where_it_will_be_read(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, 8, FILES)
+    (path / "note.txt").write_text("hullo")  # same size
+    assert find_checkpoint(tmp_path, ["a.safetensors"]) == path
+    with pytest.raises(InputError, match=r"note\.txt is not what the manifest says"):
+        find_checkpoint(path, ["note.txt"])
+    (path / "note.txt").write_text("more")
+    with pytest.raises(InputError, match="holds no valid checkpoint"):
+        find_checkpoint(tmp_path, ["a.safetensors"])
 
 
 def test_old_ones_are_removed_and_leftovers_swept(tmp_path: Path) -> None:

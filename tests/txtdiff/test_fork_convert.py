@@ -6,6 +6,7 @@ import json
 import pickle
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,17 @@ from torch import Tensor, nn
 from datatools.errors import InputError
 from txtdiff.cascade import Prompt, SamplerSettings, load_cascade, sample_pictures
 from txtdiff.cli import main
+from txtdiff.fork import convert
 from txtdiff.fork.convert import convert_fork_model, convert_fork_run
 from txtdiff.fork.files import find_fork_run, read_config_json, read_state
 from txtdiff.fork.optimizer import read_optimizer
 from txtdiff.fork.parse import parse_fork_flags
 from txtdiff.fork.sampling import fork_sampling, load_fork_model
+from txtdiff.train_options import TrainFlags, training_plan
+from txtdiff.training.checkpoint import verify_checkpoint
+from txtdiff.training.distributed import Ranks
+from txtdiff.training.start import start_or_resume
+from txtdiff.training.state import TrainingState
 from txtdiff.training.weights import load_network
 
 FLAGS = shlex.split(
@@ -87,6 +94,83 @@ def test_an_older_step_without_averages(tmp_path: Path) -> None:
     assert checkpoint.name == "step-88"
     raw, averaged = (load_network(checkpoint, which)[0] for which in ("raw", "averaged"))
     assert torch.equal(output(raw), output(averaged))
+
+
+def test_a_whole_checkpoint_is_not_converted_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_run(tmp_path)
+    checkpoint = convert_fork_run(tmp_path, tmp_path / "ours")
+    monkeypatch.delattr(convert, "read_state")  # it is told before the long work
+    with pytest.raises(InputError, match="step-168 is there already, and whole"):
+        convert_fork_run(tmp_path, tmp_path / "ours")
+    verify_checkpoint(checkpoint)
+
+
+def resumed(folder: Path, *extra: str, changes: Sequence[str] = ()) -> TrainingState:
+    """What a training line of the fork with --resume_checkpoint goes on from, its run directory in ours/."""
+    line = [*FLAGS, "--char_level", "1", "--batch_size", "8", "--data_dir", "pictures", *extra]
+    line += ["--resume_checkpoint", str(folder / "model000020.pt")]
+    plan = training_plan(TrainFlags(out=folder / "ours", images=None, changes=[*changes]), None, line)
+    return start_or_resume(plan.settings, plan.out, torch.device("cpu"), Ranks())
+
+
+def test_a_resumed_run_has_the_averages_that_its_line_asks_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that the fork kept, where it did; none of its settings counts as changed, then or later."""
+    weights = fork_run(tmp_path, "--char_level 1")["out.2.bias"]
+    rates = ("--ema_rate", "0.99,0.999", "--arithmetic_avg_from_step", "-1")
+    for said in ("no average of rate 0.99: its weights stand in for it", ""):
+        state = resumed(tmp_path, *rates, changes=["averaging.lengths=0.1"])
+        told = " ".join(capsys.readouterr().err.split())
+        assert said in told and "changed since" not in told
+        assert state.images == 168 and state.config.averaging.start == "exponential"
+        means = {rate: mean["head.bias"] for rate, mean in state.averages.by_rate.items()}
+        assert torch.equal(means[0.99], weights) and torch.equal(means[0.999], 0.5 * weights)
+        assert torch.equal(state.averages.by_length[0.1]["head.bias"], weights)
+        assert [path.name for path in (tmp_path / "ours").iterdir()] == ["step-168"]
+
+
+def test_an_average_that_a_resumed_run_leaves_behind_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fork_run(tmp_path, "--char_level 1")
+    assert [*resumed(tmp_path).averages.by_rate] == [0.9999]  # the fork's default
+    assert "ema_0.999_000020.pt is not taken over" in capsys.readouterr().err
+
+
+def test_a_run_with_other_flags_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    fork_run(tmp_path, "--char_level 1")
+    with pytest.raises(InputError, match=r"model000020\.pt was trained with other settings") as refused:
+        resumed(tmp_path, "--txt_depth", "2")
+    assert "model.text.depth: 1 -> 2" in refused.value.what
+    assert refused.value.remedy == "Give the flags that it was trained with."
+    assert not (tmp_path / "ours").exists()
+    assert resumed(tmp_path).images == 168
+
+
+def test_a_resumed_run_takes_its_frozen_tower_from_where_its_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork_run(tmp_path, "--char_level 1")
+    asked: list[object] = []
+
+    def note(*_: object, caption_weights: str, **__: object) -> None:
+        asked.append(caption_weights)
+        raise InputError("enough")
+
+    monkeypatch.setattr(convert, "read_fork_run", note)
+    captions = shlex.split("--using_capt 1 --glide_style_capt_attn 1 --clipname ViT-B/32")
+    with pytest.raises(InputError, match="enough"):
+        resumed(tmp_path, *captions, changes=["model.captions.weights=random"])
+    assert asked == ["random"]
+
+
+def test_settings_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    fork_run(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"cosine"', '"foo"'))
+    with pytest.raises(InputError, match=r"diffusion\.noise_schedule"):
+        convert_fork_run(tmp_path, tmp_path / "ours")
 
 
 def test_a_model_file_with_the_flags_of_a_command_line(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,16 @@ from tiny import TINY, tiny_catalog, tiny_config
 
 from datatools.errors import InputError
 from txtdiff.cli import main
-from txtdiff.config_files import config_to_toml, make_config
+from txtdiff.config_files import config_to_toml, make_config, settings_layer
 from txtdiff.data.order import seed_at
 from txtdiff.diffusion.losses import LossTerms
 from txtdiff.model.unet import build_network
-from txtdiff.training import step
+from txtdiff.stages import load_stage
+from txtdiff.train_options import TrainFlags, run_config
+from txtdiff.training import start, step, watch, weights
 from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
 from txtdiff.training.distributed import Ranks
+from txtdiff.training.export import export_weights
 from txtdiff.training.metrics import add_grad_norm, add_losses, averages_of, new_totals
 from txtdiff.training.start import start_or_resume
 from txtdiff.training.state import load_state
@@ -214,6 +219,117 @@ def test_pictures_that_overflow_fp16_are_left_out_of_its_means() -> None:
     assert not totals.isfinite().all()
 
 
+def test_a_run_that_only_overflows_in_fp16_ends(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is left out and the loss scale halved, for ever; one that overflows now and then goes on."""
+    scaler, losses, n_calls = torch.amp.GradScaler, step.training_losses, 0
+    # A CPU computes in fp32 whatever is asked for, so the scaler is put there by hand.
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *_, **__: scaler("cpu", init_scale=2.0**-8))
+    config = tiny_config(catalog, "run.images=400")
+
+    def overflows(*args: Any, every: int) -> LossTerms:
+        nonlocal n_calls
+        n_calls += 1
+        terms = losses(*args)
+        return terms if n_calls % every else terms._replace(loss=terms.loss * math.inf)
+
+    monkeypatch.setattr(step, "training_losses", partial(overflows, every=3))
+    assert train(config, tmp_path / "now and then").kind == "finished"
+    monkeypatch.setattr(step, "training_losses", partial(overflows, every=1))
+    with pytest.raises(InputError, match=r"at 12 images no step .* in fp16, and the loss scale has fallen"):
+        train(config, tmp_path / "always")
+    assert not list_checkpoints(tmp_path / "always")
+
+
+def test_one_process_trains_once_in_a_directory(catalog: Path, tmp_path: Path) -> None:
+    """A second run would sweep away what the first is writing, and give up its lock."""
+    config = tiny_config(catalog, "run.images=8")
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+
+    def begin_another() -> bool:
+        for out in (tmp_path / "run", tmp_path / "link"):
+            with pytest.raises(InputError, match=r"this process is training in .* already"):
+                train(config, out)
+        return False
+
+    assert train(config, tmp_path / "run", begin_another).kind == "finished"
+    assert train(config, tmp_path / "run").kind == "was_finished"
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_a_wish_to_stop_is_heard_whatever_the_log_waits_for(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_ranks: int
+) -> None:
+    config = tiny_config(catalog, "run.log_every_images=1M")
+    state = start_or_resume(config, tmp_path, torch.device("cpu"), Ranks())
+    asking = watch.Watch(state, tmp_path, Ranks(n=n_ranks), None, None, None)
+    monkeypatch.setattr(watch, "sum_over_ranks", lambda wish, ranks: wish)
+    for n_steps in range(1, 100):
+        state.images = n_steps * config.data.batch_size
+        if asking.agree(stop=True):
+            break
+    assert n_steps == (1 if n_ranks == 1 else 16)
+
+
+def test_what_a_run_goes_on_from_is_decided_once_for_all_ranks(
+    catalog: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others may come later, when the first has converted or fetched something."""
+    told: list[Any] = []
+
+    def broadcast(objects: list[Any]) -> None:
+        told[:] = objects
+
+    def from_first(objects: list[Any]) -> None:
+        objects[:] = told
+
+    cpu, config = torch.device("cpu"), tiny_config(catalog)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    assert start_or_resume(config, unbroken, cpu, Ranks(0, 2)).images == 48
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", from_first)
+    assert start_or_resume(config, tmp_path, cpu, Ranks(1, 2)).images == 48  # where it sees nothing
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    missing = tiny_config(catalog, f"run.init={tmp_path / 'model1.pt'}")
+    for rank in (0, 1):
+        with pytest.raises(InputError, match=r"model1\.pt is no modelN\.pt"):
+            start_or_resume(missing, tmp_path, cpu, Ranks(rank, 2))
+        monkeypatch.setattr(torch.distributed, "broadcast_object_list", from_first)
+
+
+def test_a_checkpoint_is_hashed_once(
+    catalog: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+
+    def noted(file: Any, kind: str) -> Any:
+        hashed.append(Path(file.name).name)
+        return digest(file, kind)
+
+    def begin() -> None:
+        flags = TrainFlags(init=unbroken, catalog=catalog, images=4, changes=["run.grid_pictures=0"])
+        start_or_resume(run_config(flags, None, []), tmp_path / "tuned", torch.device("cpu"), Ranks())
+
+    monkeypatch.setattr(hashlib, "file_digest", noted)
+    for use in (
+        lambda: load_stage(unbroken, "averaged", "cpu"),
+        lambda: export_weights(unbroken, tmp_path / "given"),
+        begin,
+    ):
+        hashed.clear()
+        use()
+        assert hashed.count("model.safetensors") == hashed.count("optim.safetensors") == 1
+
+
+def test_a_mistyped_rate_is_told_before_anything_is_read(
+    unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(weights, "read_tensors")
+    with pytest.raises(InputError, match=r"no average of rate 0\.7"):
+        load_network(unbroken, 0.7)
+
+
 def test_a_run_leaves_the_precision_of_others_alone(catalog: Path, tmp_path: Path) -> None:
     train(tiny_config(catalog, "run.matmul_precision=medium", "run.images=8"), tmp_path)
     assert torch.get_float32_matmul_precision() == "highest"
@@ -282,6 +398,31 @@ def test_no_picture_can_be_read(tmp_path: Path) -> None:
 def test_another_model_is_not_continued(catalog: Path, unbroken: Path) -> None:
     with pytest.raises(InputError, match=r"model\.channels: 32 -> 64"):
         train(tiny_config(catalog, "model.channels=64"), unbroken)
+
+
+def test_settings_that_no_tensor_depends_on_may_change(catalog: Path, tmp_path: Path) -> None:
+    """Memory, cadence, and where a tower's first weights lay, which another machine may not have."""
+    size = "{width=32, layers=2, heads=1}"
+    tower = ("tower=custom", "frozen=false", "join=pooled", f"size={size}", "weights=random")
+    model = [*(f"model.captions.{setting}" for setting in tower), "averaging.lengths=0.1"]
+    train(tiny_config(catalog, *model, "run.images=4"), tmp_path)
+    free = (
+        "model.captions.weights=elsewhere.pt", "model.captions.pretrained_tag=another", "model.dropout=0.1",
+        "model.recompute_resolutions_px=8", "averaging.snapshot_every_images=8",
+    )  # fmt: skip
+    assert train(tiny_config(catalog, *model, *free, "run.images=8"), tmp_path).images == 8
+
+
+def test_the_sizes_of_a_named_tower_may_be_spelled_out(catalog: Path) -> None:
+    """As in a checkpoint that was converted from a run which trained its tower."""
+    named = tiny_config(catalog, "model.captions.tower=ViT-B-32-quickgelu", "model.captions.join=pooled")
+    size = "{width=512, layers=12, heads=8, vocab_size=49408, context_length=77}"
+    spelled, other = (
+        make_config(named.model_dump(), settings_layer([f"model.captions.size={given}"]))
+        for given in (size, size.replace("layers=12", "layers=11"))
+    )
+    assert list(start._changes(named, spelled)) == []
+    assert [name for name, _ in start._changes(named, other)] == ["model.captions.size.layers"]
 
 
 def test_other_settings_may_change_and_are_named(

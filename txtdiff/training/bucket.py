@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -37,6 +38,10 @@ __all__ = ["check_upload", "fetch_checkpoint", "fetch_newer", "upload"]
 METRICS, PROFILES = "metrics.jsonl", "profiles"
 
 
+class _UnreachableError(InputError):
+    """A store cannot be reached. Of a copy that is damaged there an InputError tells."""
+
+
 class _Bucket(NamedTuple):
     """A run's folder in a store."""
 
@@ -45,7 +50,7 @@ class _Bucket(NamedTuple):
     root: str
 
     def read(self, reach: Callable[[], Any]) -> Any:
-        """What `reach` returns. FileNotFoundError passes, anything else is told as an InputError."""
+        """What `reach` returns. FileNotFoundError passes, anything else is told as _UnreachableError."""
         try:
             return reach()
         except (FileNotFoundError, InputError):
@@ -72,9 +77,11 @@ def _open(url: str) -> _Bucket:
     return _Bucket(url, store, str(root).rstrip("/"))
 
 
-def _unreachable(url: str, error: Exception) -> InputError:
+def _unreachable(url: str, error: Exception) -> _UnreachableError:
     what = plain(str(error)) or type(error).__name__
-    return InputError(f"{plain(url)} cannot be read: {what}", "Check address, credentials and network.")
+    return _UnreachableError(
+        f"{plain(url)} cannot be read: {what}", "Check address, credentials and network."
+    )
 
 
 def upload(checkpoint: Path, url: str) -> bool:
@@ -136,26 +143,33 @@ def fetch_newer(url: str, run_dir: Path, newest: Path | None) -> Path | None:
     """
     try:
         bucket = _open(url)
-        names = bucket.checkpoints()
-    except InputError as error:
+        fetched = _fetch_newest(bucket, run_dir, -1 if newest is None else checkpoint_images(newest))
+    except _UnreachableError as error:
         if newest is None:
             raise
         say(error.what, warning="not looked into")
         return None
-    reached = -1 if newest is None else checkpoint_images(newest)
-    for name in names:
+    if fetched is not None:
+        say(f"{fetched.name} was fetched from {url}")
+    return fetched
+
+
+def _fetch_newest(bucket: _Bucket, run_dir: Path, reached: int) -> Path | None:
+    """The newest whole checkpoint of a bucket beyond `reached` images, with what goes with it."""
+    for name in bucket.checkpoints():
         if checkpoint_images(Path(name)) <= reached:
             return None
         try:
-            fetched = _fetch(bucket, name, run_dir)
+            with _copied(bucket, name, run_dir) as temporary:
+                # The checkpoint last: once it is there, nobody asks the bucket for its log again.
+                _fetch_beside(bucket, run_dir)
+                return put_in_place(temporary, run_dir / name)
         except FileNotFoundError:  # without a manifest: a copy that was cut short
             continue
+        except _UnreachableError:
+            raise
         except InputError as error:
             say(error.what, warning="passed over")
-            continue
-        _fetch_beside(bucket, run_dir)
-        say(f"{name} was fetched from {url}")
-        return fetched
     return None
 
 
@@ -183,7 +197,8 @@ def fetch_checkpoint(url: str) -> Path:
             manifest = _manifest(bucket, name)
             if (folder / name).is_dir() and (folder / name / MANIFEST).read_bytes() == manifest:
                 return folder / name
-            return _fetch(bucket, name, folder)
+            with _copied(bucket, name, folder) as temporary:
+                return put_in_place(temporary, folder / name, replace=True)
         except FileNotFoundError:
             continue
         except InputError as error:
@@ -202,8 +217,9 @@ def _manifest(bucket: _Bucket, name: str) -> bytes:
     return bytes(bucket.read(partial(bucket.store.cat_file, path)))
 
 
-def _fetch(bucket: _Bucket, name: str, folder: Path) -> Path:
-    """Copy a checkpoint into `folder`, under another name until it is whole.
+@contextmanager
+def _copied(bucket: _Bucket, name: str, folder: Path) -> Iterator[Path]:
+    """A whole copy of a checkpoint in `folder`, under another name; what does not get its own is removed.
 
     Raises:
         FileNotFoundError: it has no manifest.
@@ -225,7 +241,7 @@ def _fetch(bucket: _Bucket, name: str, folder: Path) -> Path:
                 raise InputError(f"{plain(bucket.url)}: {name}/{file} is not what the manifest says")
             bucket.read(partial(bucket.store.get_file, source, str(temporary / file)))
         verify_checkpoint(temporary)
-        return put_in_place(temporary, folder / name)
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

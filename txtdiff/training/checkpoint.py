@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ __all__ = [
     "MANIFEST",
     "MANIFEST_LIMIT_BYTES",
     "as_url",
+    "check_free",
     "check_there",
     "checkpoint_images",
     "digest_of",
@@ -51,15 +52,19 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def write_checkpoint(run_dir: Path, images: int, files: Mapping[str, Mapping[str, Tensor] | str]) -> Path:
+def write_checkpoint(
+    run_dir: Path, images: int, files: Mapping[str, Mapping[str, Tensor] | str], *, replace: bool = False
+) -> Path:
     """Write `step-<images>` into `run_dir` and return its path.
 
     Args:
         run_dir: the run's directory; created if need be.
         images: pictures seen so far, the checkpoint's name.
         files: file name -> tensors (written as safetensors) or text.
+        replace: take the place of a whole checkpoint too; a damaged one always gives way.
 
     Raises:
+        InputError: a whole one is there. It stays as it was.
         OSError: the disk is full or fails. Nothing that was there is touched.
     """
     make_directory(run_dir)
@@ -71,7 +76,7 @@ def write_checkpoint(run_dir: Path, images: int, files: Mapping[str, Mapping[str
         manifest = json.dumps({"format": 1, "images": images, "files": entries}, indent=1)
         _write_file(temporary / MANIFEST, manifest)
         fsync_directory(temporary)
-        return put_in_place(temporary, run_dir / f"step-{images}")
+        return put_in_place(temporary, run_dir / f"step-{images}", replace=replace)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -98,11 +103,20 @@ def _write_file(path: Path, content: Mapping[str, Tensor] | str) -> dict[str, in
     return {"size_bytes": size, "sha256": digest.hexdigest()}
 
 
-def put_in_place(temporary: Path, final: Path) -> Path:
-    """Give a finished checkpoint its name, and return it."""
-    # A directory cannot be renamed over another. One that is there already is a damaged one: training never
-    # comes twice to the same count unless it did not find the checkpoint valid.
-    if final.exists():
+def put_in_place(temporary: Path, final: Path, *, replace: bool = False) -> Path:
+    """Give a finished checkpoint its name, and return it.
+
+    Args:
+        temporary: its directory so far, beside `final`.
+        final: the name.
+        replace: take the place of a whole checkpoint too; a damaged one always gives way.
+
+    Raises:
+        InputError: a whole one is there.
+    """
+    if not replace:
+        check_free(final)
+    if final.exists():  # a directory cannot be renamed over another
         old = final.with_name(f".old-{final.name}-{os.getpid()}")
         final.rename(old)
         temporary.rename(final)
@@ -113,8 +127,27 @@ def put_in_place(temporary: Path, final: Path) -> Path:
     return final
 
 
-def verify_checkpoint(path: Path) -> None:
+def check_free(checkpoint: Path) -> None:
+    """See that a checkpoint may be made there; a damaged one may be replaced.
+
+    Raises:
+        InputError: a whole one has that name.
+    """
+    if not checkpoint.exists():
+        return
+    try:
+        verify_checkpoint(checkpoint)
+    except InputError:
+        return
+    raise InputError(f"{checkpoint} is there already, and whole", "Choose another --out.")
+
+
+def verify_checkpoint(path: Path, contents: Collection[str] | None = None) -> None:
     """Check every file of a checkpoint against its manifest.
+
+    Args:
+        path: the checkpoint.
+        contents: files whose content is compared, the others by their size; None: all.
 
     Raises:
         InputError: the manifest is missing or malformed, or a file is missing, of another size or content.
@@ -123,7 +156,10 @@ def verify_checkpoint(path: Path) -> None:
         file = path / name
         if not file.is_file() or file.is_symlink():
             raise InputError(f"checkpoint {path}: {name} is missing", "It is damaged; use another one.")
-        if file.stat().st_size != entry["size_bytes"] or _sha256(file) != entry["sha256"]:
+        same = file.stat().st_size == entry["size_bytes"]
+        if same and (contents is None or name in contents):
+            same = _sha256(file) == entry["sha256"]
+        if not same:
             raise InputError(
                 f"checkpoint {path}: {name} is not what the manifest says", "It is damaged; use another one."
             )
@@ -197,11 +233,16 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
     return sorted(found, key=checkpoint_images)
 
 
-def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest checkpoint that verifies; damaged ones are named and passed over."""
+def newest_checkpoint(run_dir: Path, contents: Collection[str] | None = None) -> Path | None:
+    """The newest checkpoint that verifies; damaged ones are named and passed over.
+
+    Args:
+        run_dir: the run's directory.
+        contents: as of `verify_checkpoint`.
+    """
     for path in reversed(list_checkpoints(run_dir)):
         try:
-            verify_checkpoint(path)
+            verify_checkpoint(path, contents)
         except InputError as error:
             say(error.what, warning="passed over")
         else:
@@ -223,10 +264,14 @@ def check_there(path: Path) -> None:
         )
 
 
-def find_checkpoint(path: Path) -> Path:
+def find_checkpoint(path: Path, contents: Collection[str] | None = None) -> Path:
     """The checkpoint that `path` means: itself, or the newest valid one of a run directory.
 
     A URL that fsspec knows (s3://bucket/run) means a local copy of what lies there.
+
+    Args:
+        path: a checkpoint, a run directory, a URL or a bundled stage.
+        contents: as of `verify_checkpoint`, where only these files will be read.
 
     Raises:
         InputError: there is none, or the one named is damaged.
@@ -239,10 +284,10 @@ def find_checkpoint(path: Path) -> Path:
 
         path = fetch_checkpoint(url)
     if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
-        verify_checkpoint(path)
+        verify_checkpoint(path, contents)
         return path
     check_there(path)
-    newest = newest_checkpoint(path)
+    newest = newest_checkpoint(path, contents)
     if newest is None:
         raise InputError(f"{path} holds no valid checkpoint", "`txtdiff train --out` writes them there.")
     return newest

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from datatools.console import parse_count
 from datatools.errors import InputError
-from txtdiff.settings import Settings
+from txtdiff.settings import LocalPath, Settings
 
 __all__ = ["AveragingConfig", "Images", "OptimConfig", "RunSettings"]
 
@@ -123,7 +122,7 @@ class RunSettings(Settings):
     """Denoising steps for each of them."""
     save_first_batch: Literal["no", "yes"] = "no"
     """Write the first batch, as the network gets it, into first_batch/."""
-    init: Path | None = None
+    init: LocalPath | None = None
     """A checkpoint or run whose averaged weights a new run starts from; a modelN.pt of the parent project is
     continued, with the averages and the optimiser's state that lie beside it."""
     upload: str | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,17 @@ from torch import Tensor
 from datatools.console import messages, plain
 from datatools.errors import InputError
 
-__all__ = ["Ranks", "join_ranks", "pick_device", "sum_counts", "sum_over_ranks", "wait_for_all"]
+__all__ = [
+    "Ranks",
+    "from_leader",
+    "join_ranks",
+    "pick_device",
+    "sum_counts",
+    "sum_over_ranks",
+    "wait_for_all",
+]
+
+T = TypeVar("T")
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,4})?")
 
@@ -98,6 +109,27 @@ def sum_counts(counts: Counter[str], ranks: Ranks) -> Counter[str]:
     gathered: list[Counter[str]] = [Counter()] * ranks.n
     dist.all_gather_object(gathered, counts)
     return sum(gathered, Counter())
+
+
+def from_leader(decide: Callable[[], T], ranks: Ranks) -> T:
+    """What the leading rank's `decide` returns, on every rank; the others do not call it.
+
+    Raises:
+        InputError: the leading rank's, on every rank.
+    """
+    if ranks.n == 1:
+        return decide()
+    told: list[Any] = [None]
+    if ranks.leads:
+        try:
+            told = [decide()]
+        except InputError as error:
+            told = [error]
+    dist.broadcast_object_list(told)
+    if isinstance(told[0], InputError):
+        raise told[0]
+    result: T = told[0]
+    return result
 
 
 def wait_for_all(ranks: Ranks) -> None:

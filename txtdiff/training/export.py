@@ -10,9 +10,9 @@ from torch import Tensor
 
 from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
-from txtdiff.training.checkpoint import find_checkpoint, write_checkpoint
+from txtdiff.training.checkpoint import check_free, find_checkpoint, write_checkpoint
 from txtdiff.training.contents import CAPTION_TOWER, CONFIG, MODEL, STATE, read_facts
-from txtdiff.training.weights import TOWER_PREFIX, load_network
+from txtdiff.training.weights import TOWER_PREFIX, read_network
 from txtdiff.which_weights import Weights
 
 __all__ = ["export_weights"]
@@ -30,12 +30,13 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
         The checkpoint, an eighth of a training one with one average: no optimiser, no further averages.
 
     Raises:
-        InputError: no usable checkpoint.
+        InputError: no usable checkpoint, or a whole one of that name lies in `out`.
     """
     checkpoint = find_checkpoint(run)
-    network, config = load_network(checkpoint, weights)
-    facts = read_facts(checkpoint)
-    kept = {"images": facts["images"], "averaging_count": 1, "started_from": None}
+    images = int(read_facts(checkpoint)["images"])
+    check_free(out / f"step-{images}")
+    network, config = read_network(checkpoint, weights)
+    kept = {"images": images, "averaging_count": 1, "started_from": None}
     tensors = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
@@ -49,7 +50,7 @@ def export_weights(run: Path, out: Path, weights: Weights = "averaged") -> Path:
     }
     if tower:
         files[CAPTION_TOWER] = tower
-    return write_checkpoint(out, int(facts["images"]), files)
+    return write_checkpoint(out, images, files)
 
 
 def _without_places(config: RunConfig) -> RunConfig:

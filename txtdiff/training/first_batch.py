@@ -11,7 +11,7 @@ from datatools.atomic import write_text_atomic
 from txtdiff.cascade import to_uint8
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
-from txtdiff.data.low_res import make_low_res
+from txtdiff.data.low_res import as_channels, make_low_res
 
 __all__ = ["dump_batch"]
 
@@ -30,7 +30,7 @@ def dump_batch(batch: Batch, config: RunConfig, folder: Path) -> None:
             seed=config.run.seed,
             positions=batch.positions,
         )
-        _save_pictures(small, folder, "_lowres")
+        _save_pictures(as_channels(small, config.model), folder, "_lowres")
     for i in range(len(batch)):
         if batch.txt is not None:
             write_text_atomic(folder / f"{i:04}.txt", batch.texts[i])

@@ -20,7 +20,7 @@ from txtdiff.cascade import to_uint8
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import collate, conditions_of, to_network_range
 from txtdiff.data.config import DataConfig
-from txtdiff.data.low_res import shrink
+from txtdiff.data.low_res import as_channels, shrink
 from txtdiff.data.pictures import open_pictures
 from txtdiff.data.source import Rows
 from txtdiff.diffusion.denoiser import network_denoiser
@@ -48,7 +48,7 @@ def prepare_grid(rows: Rows | None, config: RunConfig, device: torch.device) -> 
     grid = batch.conditioning("cpu")
     if model.upsampler is not None:
         small = shrink(to_network_range(batch.pictures), model.upsampler.small_size_px, config.data.low_res)
-        grid["low_res"] = small[:, : model.upsampler.low_res_channels]
+        grid["low_res"] = as_channels(small, model)
     if model.upsampler is not None and model.upsampler.noise_conditioning:
         grid["cond_timesteps"] = torch.zeros(len(batch), dtype=torch.int64)
     return {name: value.to(device) for name, value in grid.items()}

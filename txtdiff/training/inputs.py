@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from txtdiff.config import RunConfig
 from txtdiff.data.batch import Batch, to_network_range
-from txtdiff.data.low_res import make_low_res
+from txtdiff.data.low_res import as_channels, make_low_res
 from txtdiff.data.order import noise_at, uniform_at
 from txtdiff.diffusion.losses import add_noise, timesteps_at
 from txtdiff.diffusion.schedule import make_schedule
@@ -84,8 +84,7 @@ def _low_res(x0: Tensor, config: RunConfig, positions: list[int]) -> dict[str, T
     assert upsampler is not None
     seed = config.run.seed
     small = make_low_res(x0, upsampler.small_size_px, config.data.low_res, seed=seed, positions=positions)
-    if upsampler.low_res_channels < small.shape[1]:
-        small = small.mean(1, keepdim=True)
+    small = as_channels(small, config.model)
     if conditioning is None:
         return {"low_res": small}
     levels = (uniform_at(seed, "low_res_time", positions) * conditioning.n_levels).long()

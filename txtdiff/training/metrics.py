@@ -18,7 +18,16 @@ from torch import Tensor
 from datatools.atomic import write_bytes_atomic
 from txtdiff.diffusion.losses import LossTerms
 
-__all__ = ["MetricLog", "Overflow", "Totals", "add_grad_norm", "add_losses", "averages_of", "new_totals"]
+__all__ = [
+    "MetricLog",
+    "Overflow",
+    "Totals",
+    "add_grad_norm",
+    "add_losses",
+    "averages_of",
+    "counts_no_step",
+    "new_totals",
+]
 
 _SUMS = ("loss", "mse", "vb", "loss_q0", "loss_q1", "loss_q2", "loss_q3")
 _FIELDS = (*_SUMS, *(f"n_{name}" for name in _SUMS), "grad_norm", "n_grad_norm", "characters", "n_characters")
@@ -64,6 +73,11 @@ def add_grad_norm(totals: Totals, norm: Tensor, overflow: Overflow = "counted") 
     counted = norm.isfinite() if overflow == "left_out" else torch.ones_like(norm, dtype=torch.bool)
     totals[_GRAD_NORM] += torch.where(counted, norm, 0)
     totals[_GRAD_NORM + 1] += counted
+
+
+def counts_no_step(totals: Totals) -> bool:
+    """Whether no step was taken since the last line: fp16 left out all there were."""
+    return not totals[_GRAD_NORM + 1]
 
 
 def averages_of(totals: Totals) -> dict[str, float]:

@@ -19,7 +19,7 @@ from txtdiff.config import RunConfig
 from txtdiff.config_files import config_to_toml
 from txtdiff.model.unet import UNet
 from txtdiff.training.averaging import once_averaged
-from txtdiff.training.checkpoint import write_checkpoint
+from txtdiff.training.checkpoint import check_free, write_checkpoint
 from txtdiff.training.config import AveragingConfig
 from txtdiff.training.contents import CONFIG, MODEL, STATE, average_file, read_header
 from txtdiff.training.power_average import Profile, mixture
@@ -90,7 +90,8 @@ def synthesise(run_dir: Path, length: float, out: Path, images: int | None = Non
         The checkpoint, for sampling or `--init`; it has no optimiser.
 
     Raises:
-        InputError: no copies, a length out of range, copies that do not fit the network or are damaged.
+        InputError: no copies, a length out of range, copies that do not fit the network or are damaged, a
+            whole checkpoint of that name in `out`.
     """
     if not 0 < length < 0.288:
         raise InputError(f"--ema-length {length} is no length", "Use more than 0 and less than 0.288.")
@@ -105,6 +106,7 @@ def synthesise(run_dir: Path, length: float, out: Path, images: int | None = Non
     if not used or used[-1].images != at:
         known = ", ".join(str(n) for n in sorted({snapshot.images for snapshot in snapshots}))
         raise InputError(f"{run_dir} has no copy at {at} images", f"It has {known}.")
+    check_free(out / f"step-{at}")
     shares, distance = mixture(
         [snapshot.profile for snapshot in used], Profile(length, used[-1].profile.step)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.config import RunConfig
-from txtdiff.config_files import plain_tree
+from txtdiff.config_files import config_to_toml, plain_tree
 from txtdiff.data.order import seed_at
+from txtdiff.model.caption_encoder import tower_size
 from txtdiff.model.caption_weights import check_caption_weights, load_caption_tower
 from txtdiff.model.unet import build_network
 from txtdiff.training.averaging import start_averages
 from txtdiff.training.bucket import fetch_newer
-from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
-from txtdiff.training.contents import load_config
-from txtdiff.training.distributed import Ranks, wait_for_all
+from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint, write_checkpoint
+from txtdiff.training.contents import CONFIG, load_config
+from txtdiff.training.distributed import Ranks, from_leader
 from txtdiff.training.metrics import new_totals
 from txtdiff.training.optimizer import make_optimizer
 from txtdiff.training.sharding import is_sharded, shard
@@ -33,6 +34,18 @@ __all__ = ["check_first_weights", "start_or_resume"]
 
 _FIXED_GROUPS = ("model.", "diffusion.", "averaging.")
 """Settings that a checkpoint cannot be continued without."""
+
+_FREE = {
+    "model.dropout",
+    "model.recompute_resolutions_px",
+    "model.captions.weights",
+    "model.captions.pretrained_tag",
+    "averaging.snapshot_every_images",
+}
+"""Those among them that no tensor depends on once the run has begun."""
+
+Change = tuple[str, str]
+"""A setting's name, and what is said of it: "name: old -> new"."""
 
 
 def check_first_weights(config: RunConfig, out: Path) -> None:
@@ -52,11 +65,8 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
     Raises:
         InputError: the checkpoint belongs to another model, or run.init cannot be used.
     """
-    checkpoint = newest_checkpoint(out)
-    if config.run.upload is not None:
-        checkpoint = _fetch(config.run.upload, out, checkpoint, ranks)
-    if checkpoint is None and config.run.init is not None and config.run.init.suffix == ".pt":
-        checkpoint = _convert(config.run.init, out, ranks, config.data.batch_size)
+    # One decides for all: what the others find depends on how far it has come.
+    checkpoint = from_leader(lambda: _checkpoint(config, out), ranks)
     if checkpoint is not None:
         _compare(load_config(checkpoint), config, checkpoint, ranks)
     torch.manual_seed(seed_at(config.run.seed, "first_weights", 0))
@@ -84,25 +94,37 @@ def start_or_resume(config: RunConfig, out: Path, device: torch.device, ranks: R
     return state
 
 
-def _fetch(url: str, out: Path, newest: Path | None, ranks: Ranks) -> Path | None:
-    """The newest checkpoint, of this run directory or of where an earlier run copied its own."""
-    if ranks.leads:
-        newest = fetch_newer(url, out, newest) or newest
-    wait_for_all(ranks)
-    return newest if ranks.leads else newest_checkpoint(out)
+def _checkpoint(config: RunConfig, out: Path) -> Path | None:
+    """What a run goes on from: its newest checkpoint, or one from where an earlier run copied its own, or a
+    converted one; None: it begins."""
+    newest, run = newest_checkpoint(out), config.run
+    if run.upload is not None:
+        newest = fetch_newer(run.upload, out, newest) or newest
+    if newest is None and run.init is not None and run.init.suffix == ".pt":
+        newest = _convert(run.init, config, out)
+    return newest
 
 
-def _convert(model: Path, out: Path, ranks: Ranks, batch_size: int) -> Path | None:
-    """Turn a modelN.pt of the fork, with what lies beside it, into the first checkpoint of this run."""
-    from txtdiff.fork.convert import convert_fork_run  # needed by those who come from the fork alone
+def _convert(model: Path, config: RunConfig, out: Path) -> Path:
+    """Turn a modelN.pt of the fork, with what lies beside it, into the first checkpoint of this run.
+
+    It has this run's settings, which its network was found to have. Nothing is written where it has others.
+    """
+    from txtdiff.fork.convert import read_fork_run  # needed by those who come from the fork alone
 
     step = re.fullmatch(r"model(\d+)", model.stem)
     if step is None or not model.is_file():
         raise InputError(f"run.init: {model} is no modelN.pt of the parent project")
-    if ranks.leads:
-        convert_fork_run(model.parent, out, int(step[1]), batch_size=batch_size)
-    wait_for_all(ranks)
-    return newest_checkpoint(out)
+    captions = config.model.captions
+    found = read_fork_run(
+        model.parent,
+        int(step[1]),
+        caption_weights="pretrained" if captions is None else captions.weights,
+        batch_size=config.data.batch_size,
+        averaging=config.averaging,
+    )
+    _refuse_others(_changes(found.config, config), model, "Give the flags that it was trained with.")
+    return write_checkpoint(out, found.images, {**found.files, CONFIG: config_to_toml(config)})
 
 
 def _new_state(config: RunConfig, network: nn.Module, device: torch.device) -> TrainingState:
@@ -150,20 +172,37 @@ def _unlike(name: str, given: Tensor | None, wanted: Tensor | None) -> str | Non
 
 def _compare(saved: RunConfig, wanted: RunConfig, checkpoint: Path, ranks: Ranks) -> None:
     """Refuse what cannot be continued; say what else has changed."""
-    changes = list(_differences(plain_tree(saved), plain_tree(wanted)))
-    fatal = [line for name, line in changes if name.startswith(_FIXED_GROUPS)]
-    if fatal:
-        listed = "\n  ".join(fatal)
-        raise InputError(
-            f"{checkpoint} was trained with other settings:\n  {listed}",
-            "Choose another --out, or train with the settings of that run (its config.toml).",
-        )
+    changes = _changes(saved, wanted)
+    remedy = "Choose another --out, or train with the settings of that run (its config.toml)."
+    _refuse_others(changes, checkpoint, remedy)
     for _, line in changes if ranks.leads else []:
         say(line, warning="changed since the checkpoint")
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(name, "name: old -> new") of every setting that differs."""
+def _refuse_others(changes: Sequence[Change], source: Path, remedy: str) -> None:
+    """Refuse settings that `source` cannot be continued with."""
+    fatal = [line for name, line in changes if name.startswith(_FIXED_GROUPS) and name not in _FREE]
+    if fatal:
+        listed = "\n  ".join(fatal)
+        raise InputError(f"{source} was trained with other settings:\n  {listed}", remedy)
+
+
+def _changes(saved: RunConfig, wanted: RunConfig) -> list[Change]:
+    old, new = (plain_tree(_with_sizes(config)) for config in (saved, wanted))
+    return list(_differences(old, new))
+
+
+def _with_sizes(config: RunConfig) -> RunConfig:
+    """The settings with the sizes of a named caption tower, which a converted checkpoint has spelled out."""
+    captions = config.model.captions
+    if captions is None:
+        return config
+    captions = captions.model_copy(update={"size": tower_size(captions)})
+    return config.model_copy(update={"model": config.model.model_copy(update={"captions": captions})})
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[Change]:
+    """Every setting that differs."""
     for name in {**old, **new}:
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):

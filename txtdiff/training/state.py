@@ -80,7 +80,9 @@ def save_state(state: TrainingState, run_dir: Path, leads: bool = True) -> Path 
         return None
     files[CONFIG] = config_to_toml(state.config)
     files[STATE] = json.dumps(facts, indent=1)
-    return write_checkpoint(run_dir, state.images, files)
+    # What lies there already was found damaged when the run began, or could not be read then: hours of
+    # training must not end because it can be read now.
+    return write_checkpoint(run_dir, state.images, files, replace=True)
 
 
 def load_state(state: TrainingState, checkpoint: Path) -> None:

@@ -22,7 +22,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
         if wished:
             raise KeyboardInterrupt
         wished = True
-        messages.print("stopping after this step; once more to stop at once")
+        messages.print("stopping after this step, several processes after a few; once more to stop at once")
 
     before = {which: signal.signal(which, note) for which in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -36,6 +36,9 @@ from txtdiff.training.watch import Watch, open_watch
 
 __all__ = ["Outcome", "compile_blocks", "train"]
 
+_held: set[Path] = set()
+"""Run directories that this process trains in. Its own lock on them keeps out other processes alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -216,6 +219,22 @@ def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
         wait_for_all(ranks)
         yield
         return
+    key = out.resolve()
+    if key in _held:
+        raise InputError(f"this process is training in {out} already", "Choose another --out.")
+    _held.add(key)
+    try:
+        with _locked(out):
+            sweep(out)
+            wait_for_all(ranks)
+            yield
+    finally:
+        _held.discard(key)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make the run directory and keep other processes out of it."""
     try:
         make_directory(out)
         lock = (out / ".lock").open("w")
@@ -230,6 +249,4 @@ def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
             raise InputError(f"another process is training in {out}", "Wait for it, or stop it.") from None
         except OSError as error:  # a file system without locks
             raise InputError(f"{out} cannot be locked: {error.strerror}", "Choose another --out.") from error
-        sweep(out)
-        wait_for_all(ranks)
         yield

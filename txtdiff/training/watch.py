@@ -22,7 +22,7 @@ from txtdiff.training.distributed import Ranks, sum_counts, sum_over_ranks
 from txtdiff.training.first_batch import dump_batch
 from txtdiff.training.grid import Grid, draw_grid, prepare_grid
 from txtdiff.training.loss_curve import draw_loss_curve
-from txtdiff.training.metrics import MetricLog, Totals, averages_of
+from txtdiff.training.metrics import MetricLog, Totals, averages_of, counts_no_step
 from txtdiff.training.optimizer import rate_factor
 from txtdiff.training.profiles import remove_later_snapshots, write_snapshot
 from txtdiff.training.sharding import is_sharded, whole
@@ -31,6 +31,13 @@ from txtdiff.training.trackers import Track, open_trackers
 from txtdiff.training.utilisation import flops_per_picture, matmul_flops_per_s, training_dtype
 
 __all__ = ["Watch", "open_watch"]
+
+_STEPS_BETWEEN_ASKING = 16
+"""Steps after which several ranks ask each other whether to stop. Each time all wait for the slowest, and
+whoever preempts a job waits half a minute."""
+
+_LOWEST_SCALE = 2.0**-10
+"""A loss scale of fp16 that no single large gradient leads to: from 2^20 thirty steps in a row overflow."""
 
 
 @dataclass
@@ -73,10 +80,10 @@ class Watch:
             self._draw(self.out / "grids" / f"{images}.png")
 
     def agree(self, stop: bool) -> bool:
-        """Whether to stop, the same answer on all ranks; several ranks ask each other only now and then."""
+        """Whether to stop, the same answer on all ranks; several ranks ask each other every few steps."""
         if self.ranks.n == 1:
             return stop
-        if not self._due(self.state.config.run.log_every_images):
+        if not self._due(_STEPS_BETWEEN_ASKING * self.state.config.data.batch_size):
             return False
         wish = torch.tensor(float(stop), device=self.state.totals.device)
         return bool(sum_over_ranks(wish, self.ranks) > 0)
@@ -103,9 +110,22 @@ class Watch:
             )
         return totals
 
+    def _check_scale(self, totals: Totals) -> None:
+        """See that fp16 still takes steps: those that overflow are left out, and the sums stay finite."""
+        scaler = self.state.scaler
+        if not scaler.is_enabled() or not counts_no_step(totals) or scaler.get_scale() >= _LOWEST_SCALE:
+            return
+        raise InputError(
+            f"training has diverged: at {self.state.images} images no step since the last line of the log "
+            f"could be taken in fp16, and the loss scale has fallen to {scaler.get_scale():.2g}",
+            "Lower optim.lr or set optim.clip_grad_norm, and run the same command again. Remove checkpoints "
+            "after the last line of metrics.jsonl that has a loss: theirs are the weights that overflow.",
+        )
+
     def _log(self) -> None:
         state = self.state
         totals = self._sum_totals()
+        self._check_scale(totals)
         state.totals = torch.zeros_like(totals)
         if self.metrics is None or self.speed is None:
             return

@@ -25,7 +25,7 @@ from txtdiff.training.contents import (
 from txtdiff.training.tensor_files import check_shapes, read_tensors
 from txtdiff.which_weights import Weights
 
-__all__ = ["TOWER_PREFIX", "check_weights", "load_network"]
+__all__ = ["TOWER_PREFIX", "check_weights", "load_network", "read_network"]
 
 TOWER_PREFIX = "caption_encoder."
 
@@ -42,15 +42,19 @@ def load_network(path: Path, weights: Weights = "averaged") -> tuple[UNet, RunCo
     Raises:
         InputError: no checkpoint there, a damaged one, or files that do not fit each other.
     """
-    checkpoint = find_checkpoint(path)
+    return read_network(find_checkpoint(path), weights)
+
+
+def read_network(checkpoint: Path, weights: Weights = "averaged") -> tuple[UNet, RunConfig]:
+    """As `load_network`, of a checkpoint that `find_checkpoint` gave: it was verified, and is not again."""
     config = load_config(checkpoint)
+    check_weights(config, weights, checkpoint)
     # Shapes are compared before memory is taken: the settings are a stranger's and could ask for any amount.
     for file, shapes in _files(checkpoint, _shapes(config.model, checkpoint)).items():
         check_shapes(file, shapes)
     network = build_network(config.model)
     for file, tensors in _files(checkpoint, network.state_dict()).items():
         read_tensors(file, tensors)
-    check_weights(config, weights, checkpoint)
     average = None if weights == "raw" else checkpoint / average_file(_rate(config, weights))
     # An exported checkpoint has one set of weights. (That no file has gone since it was written, its manifest
     # says.)
