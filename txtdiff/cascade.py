@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from datatools.errors import InputError
 from txtdiff.conditioning import LowRes, Prompt, StageModel, batch_denoiser
+from txtdiff.data.low_res import as_channels
 from txtdiff.diffusion.losses import add_noise
 from txtdiff.diffusion.noise import LOW_RES, START, STEPS, picture_noise
 from txtdiff.diffusion.schedule import make_schedule
@@ -78,6 +79,8 @@ def sample_pictures(
         raise InputError(
             f"{len(settings)} sampler settings for {len(cascade.stages)} stages", "Give one each."
         )
+    if cascade.given is not None and len(cascade.given) != len(prompts):
+        raise InputError(f"{len(prompts)} prompts for {len(cascade.given)} pictures", "Give one each.")
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is not a number of pictures")
     size = 1 if exact else batch_size
@@ -135,15 +138,17 @@ def _low_res(
         )
     if small is None or stage.config.upsampler is None:
         return None
-    small = small.to(stage.model.device)
-    if stage.config.upsampler.low_res_channels < small.shape[1]:
-        small = small.mean(1, keepdim=True)
+    small = as_channels(small.to(stage.model.device), stage.config)
     if noise_config is None:
         return LowRes(small, None, small)
     clean = small
     if settings.noise_level:  # 0 leaves the picture clean, though level 0 of training was a little noisy
         if settings.noise_level >= noise_config.n_levels:
-            raise InputError(f"noise_level {settings.noise_level}", f"Use 0 to {noise_config.n_levels - 1}.")
+            raise InputError(
+                f"noise_level {settings.noise_level} is beyond the {noise_config.n_levels} levels that "
+                f"{stage.name} was trained with",
+                f"Use 0 to {noise_config.n_levels - 1}.",
+            )
         shape = (small.shape[1], small.shape[2], small.shape[3])
         noise = picture_noise(seeds, shape, stage=index, purpose=LOW_RES, device=small.device)
         level = torch.full((len(small),), settings.noise_level, device=small.device)

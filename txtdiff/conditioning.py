@@ -187,8 +187,6 @@ def conditioning(
     config, device = network.config, next(network.parameters()).device
     rows = [(prompt, given) for given in givens for prompt in prompts]
     cond: dict[str, Any] = {}
-    if config.n_classes is None and any(prompt.label is not None for prompt in prompts):
-        raise InputError("a class is given: this network knows no classes")
     if config.text is not None:
         texts = [prompt.txt if given.txt else DROP_TEXT for prompt, given in rows]
         cond["txt"] = encode_texts(texts, config.text.max_length, config.text.tokenizer).to(device)

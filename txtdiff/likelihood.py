@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ class Likelihood:
     standard_error: float
     n: int
     n_steps: int
+    failures: Mapping[str, int]
+    """Pictures that could not be read, counted by cause; others were measured in their place."""
 
 
 def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, device: str) -> Likelihood:
@@ -62,20 +65,23 @@ def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, 
     rows, dataset = _pictures(catalog, config)
     n = min(n, len(rows))
     bits: list[float] = []
+    failures: Counter[str] = Counter()
     with progress("measuring", n * spacing) as advance:
         for first in range(0, n, _BATCH):
             samples = [dataset[position] for position in range(first, min(first + _BATCH, n))]
             batch = collate(samples, conditions_of(config.model))
+            failures.update(cause for _, cause in batch.failures)
             bits += _bits(network.to(device), config, batch, kept, partial(advance, len(batch)))
     mean = sum(bits) / n
     variance = sum((value - mean) ** 2 for value in bits) / max(n - 1, 1)
-    return Likelihood(mean, math.sqrt(variance / n), n, spacing)
+    return Likelihood(mean, math.sqrt(variance / n), n, spacing, failures)
 
 
 def _pictures(catalog: Path, config: RunConfig) -> tuple[Rows, PictureDataset]:
     """All pictures of a catalog, uncropped and with nothing withheld."""
     model = config.model
-    told = {"class_name": config.data.class_name, "class_map": config.data.class_map}
+    names = ("class_name", "class_map", "class_unknown")
+    told = {name: getattr(config.data, name) for name in names}
     data = DataConfig(
         catalog=catalog, square=config.data.square, drop_capt=0, drop_all=0, drop_class=0, **told
     )

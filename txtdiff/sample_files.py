@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydantic import ValidationError
 
 from datatools.atomic import atomic_open, write_bytes_atomic, write_text_atomic
 from datatools.console import progress
@@ -27,7 +26,7 @@ from txtdiff.cascade import (
     parse_sampler,
     sample_pictures,
 )
-from txtdiff.config_files import settings_layer
+from txtdiff.config_files import settings_layer, validated
 from txtdiff.data.tokenizer import encode_texts
 from txtdiff.sample_folder import GRID, METADATA_KEY, check_folder, picture_name, remove_surplus
 from txtdiff.training.grid import tiled
@@ -35,6 +34,7 @@ from txtdiff.training.grid import tiled
 __all__ = ["SamplingPlan", "Wishes", "check_prompts", "make_prompts", "plan_stages", "sample_to_folder"]
 
 _MAX_GRID = 100
+_PROMPTS = "prompts.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +69,16 @@ def check_prompts(cascade: Cascade, prompts: Iterable[Prompt]) -> None:
     """See that the prompts tell the cascade nothing that none of its stages reads.
 
     Raises:
-        InputError: a text or a caption would have no effect.
+        InputError: a text, a caption or a class would have no effect.
     """
-    base, configs, told = cascade.stages[0].name, [stage.config for stage in cascade.stages], [*prompts]
+    configs, told = [stage.config for stage in cascade.stages], [*prompts]
     if any(prompt.txt for prompt in told) and all(config.text is None for config in configs):
-        raise InputError(f"--txt has no effect: {base} reads no text", "Give --txt ''.")
+        raise InputError("--txt has no effect: no stage reads text", "Give --txt ''.")
     if any(prompt.capt for prompt in told) and all(config.captions is None for config in configs):
-        raise InputError(f"--capt has no effect: {base} reads no captions", "Leave it out.")
+        raise InputError("--capt has no effect: no stage reads captions", "Leave it out.")
+    labelled = any(prompt.label is not None for prompt in told)
+    if labelled and all(config.n_classes is None for config in configs):
+        raise InputError("--class has no effect: no stage knows classes", "Leave it out.")
 
 
 @dataclass(frozen=True)
@@ -104,33 +107,58 @@ def plan_stages(
     stages = ["base", *(f"upsampler{i}" for i in range(1, len(cascade.stages)))]
     _check_stages(layers, stages)
     plans = []
-    for stage_name, stage in zip(stages, cascade.stages, strict=True):
+    for stage_name in stages:
         kind = "base" if stage_name == "base" else "upsampler"
         fields: dict[str, Any] = {"sampler": "dpmpp_2m", "n_steps": 30, **(recommended or {}).get(kind, {})}
         if wishes.sampler is not None:
             fields = {k: v for k, v in fields.items() if k != "fork_spacing"} | parse_sampler(wishes.sampler)
         if kind == "base":
-            fields |= _guidance(wishes, stage)
+            fields |= _guidance(wishes, cascade)
         fields |= layers.get(kind, {}) | layers.get(stage_name, {})
-        if fields.get("fork_spacing"):
+        if fields.get("fork_spacing") not in (None, "", "none"):
             del fields["n_steps"]
         plans.append(_settings(fields, stage_name))
     return plans
 
 
-def _guidance(wishes: Wishes, stage: Stage) -> dict[str, float]:
+def _guidance(wishes: Wishes, cascade: Cascade) -> dict[str, float]:
     """The scales asked for, of what the base model is told at all."""
-    config, both, capt = stage.config, wishes.guidance, wishes.guidance_capt
-    has_txt, has_capt = config.text is not None or config.n_classes is not None, config.captions is not None
+    both, capt, name = wishes.guidance, wishes.guidance_capt, cascade.stages[0].name
+    has_txt, has_capt = (kind in _guided_by(cascade.stages[0]) for kind in ("txt", "capt"))
     if capt not in (None, 1) and not has_capt:
-        raise InputError(f"--guidance-capt has no effect: {stage.name} reads no captions", "Leave it out.")
+        raise InputError(
+            f"--guidance-capt has no effect: {name} reads no captions", _where_it_acts(cascade, "capt")
+        )
     if both not in (None, 1) and not (has_txt or has_capt):
         raise InputError(
-            f"--guidance has no effect: {stage.name} reads no text, captions or classes", "Leave it out."
+            f"--guidance has no effect: {name} reads no text, captions or classes",
+            _where_it_acts(cascade, "txt", "capt"),
+        )
+    if both not in (None, 1) and capt is not None and not has_txt:
+        raise InputError(
+            f"--guidance has no effect beside --guidance-capt: {name} reads captions only",
+            "Give one of them.",
         )
     scales = {"guidance_txt": both if has_txt else None}
     scales["guidance_capt"] = (both if capt is None else capt) if has_capt else None
     return {name: scale for name, scale in scales.items() if scale is not None}
+
+
+def _guided_by(stage: Stage) -> list[str]:
+    """Which scales of guidance a stage has: "txt" for a text, or a class, which goes with it; "capt"."""
+    config = stage.config
+    has_txt, has_capt = config.text is not None or config.n_classes is not None, config.captions is not None
+    return ["txt"] * has_txt + ["capt"] * has_capt
+
+
+def _where_it_acts(cascade: Cascade, *kinds: str) -> str:
+    """What to do with a scale that the base has no use for: perhaps an upsampler has."""
+    for i, stage in enumerate(cascade.stages[1:], start=1):
+        name = "upsampler" if len(cascade.stages) == 2 else f"upsampler{i}"
+        for kind in kinds:
+            if kind in _guided_by(stage):
+                return f"Leave it out, or guide the upsampler: --set {name}.guidance_{kind}=S."
+    return "Leave it out."
 
 
 def _check_stages(named: Iterable[str], stages: Sequence[str]) -> None:
@@ -146,12 +174,7 @@ def _settings(fields: dict[str, Any], stage: str) -> SamplerSettings:
             raise InputError(
                 f"--set {stage}.{name}: unknown setting", suggest(name, SamplerSettings.model_fields)
             )
-    try:
-        return SamplerSettings.model_validate(fields)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join([stage, *map(str, problem["loc"])])
-        raise InputError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from error
+    return validated(SamplerSettings, fields, stage)
 
 
 def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
@@ -162,26 +185,32 @@ def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
     Raises:
         InputError: a folder that cannot be written, or holds a picture of others under a name of ours.
     """
-    try:
-        plan.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{plan.out} cannot be written: {error.strerror}", "Choose another --out."
-        ) from error
-    check_folder(plan.out, len(plan.prompts))
-    pictures: list[NDArray[np.uint8]] = []
+    _prepare_folder(plan.out, len(plan.prompts))
+    n_kept = len(plan.prompts) if plan.npz else _MAX_GRID
+    kept: list[NDArray[np.uint8]] = []
     lines: list[str] = []
     with progress("sampling", len(plan.prompts)) as advance:
         for batch in sample_pictures(cascade, plan.prompts, plan.settings, plan.batch_size, exact=plan.exact):
-            lines += _write_batch(batch, len(pictures), cascade, plan)
-            pictures += list(batch.pictures)
+            lines += _write_batch(batch, len(lines), cascade, plan)
+            kept += list(batch.pictures[: n_kept - len(kept)])
             advance(len(batch.pictures))
-    remove_surplus(plan.out, len(pictures))
-    write_text_atomic(plan.out / "prompts.jsonl", "".join(f"{line}\n" for line in lines))
-    shown = np.stack(pictures[:_MAX_GRID])
+    remove_surplus(plan.out, len(lines))
+    write_text_atomic(plan.out / _PROMPTS, "".join(f"{line}\n" for line in lines))
+    shown = np.stack(kept[:_MAX_GRID])
     _save_png(tiled(shown), plan.out / GRID, {"pictures": len(shown)})
     if plan.npz:
-        _write_npz(np.stack(pictures), cascade, plan)
+        _write_npz(np.stack(kept), cascade, plan)
+
+
+def _prepare_folder(out: Path, n: int) -> None:
+    """Make the folder for n pictures, without what sums up an earlier run: this one may be interrupted."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        check_folder(out, n)
+        for summary in (_PROMPTS, GRID):
+            (out / summary).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}", "Choose another --out.") from error
 
 
 def _write_batch(batch: SampledPictures, first: int, cascade: Cascade, plan: SamplingPlan) -> list[str]:

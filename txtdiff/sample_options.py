@@ -147,7 +147,7 @@ def sampling_plan(flags: SampleFlags, fork_words: Sequence[str]) -> tuple[Cascad
     cascade = load_cascade(paths, parse_weights(flags.weights), weaker=flags.weaker, device=device)
     check_prompts(cascade, prompts)
     wishes = Wishes(flags.sampler, flags.guidance, flags.guidance_capt, tuple(flags.changes or ()))
-    settings = plan_stages(cascade, wishes, recommended(flags.base))
+    settings = plan_stages(cascade, wishes, recommended(flags.base, flags.upsampler or ()))
     if flags.weaker is not None and settings[0].autoguidance == 1:
         raise InputError("--weaker has no effect", "Say how strongly: --set base.autoguidance=2.")
     plan = SamplingPlan(

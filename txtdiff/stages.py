@@ -14,7 +14,7 @@ from datatools.errors import InputError
 from txtdiff.conditioning import StageModel
 from txtdiff.model.config import ModelConfig
 from txtdiff.training.checkpoint import digest_of, find_checkpoint
-from txtdiff.training.weights import load_network
+from txtdiff.training.weights import load_network, read_network
 from txtdiff.which_weights import Weights
 
 __all__ = ["Cascade", "Stage", "load_cascade", "load_stage"]
@@ -52,15 +52,9 @@ class Cascade:
     def __post_init__(self) -> None:
         if not self.stages:
             raise InputError("a cascade needs at least a base model")
-        first = self.stages[0].config.upsampler
         if self.given is not None:
-            if first is None or self.given.shape[-1] != first.small_size_px:
-                wanted = "no pictures" if first is None else f"pictures of {first.small_size_px} px"
-                raise InputError(
-                    f"{self.stages[0].name} takes {wanted}, not {self.given.shape[-1]} px",
-                    "Give pictures of the size it was trained on, to an upsampler.",
-                )
-        elif first is not None:
+            _check_given(self.given, self.stages[0])
+        elif self.stages[0].config.upsampler is not None:
             raise InputError(
                 f"{self.stages[0].name} is an upsampler", "The first stage must be a base model."
             )
@@ -98,9 +92,28 @@ def load_cascade(
 def load_stage(path: Path, weights: Weights, device: torch.device | str) -> Stage:
     """One stage, a base model or an upsampler; arguments as of `load_cascade`."""
     checkpoint = find_checkpoint(path)
-    network, config = load_network(checkpoint, weights)
+    network, config = read_network(checkpoint, weights)
     model = StageModel(network.to(device), config.diffusion, low_res=config.data.low_res)
     return Stage(model, str(path), digest_of(checkpoint))
+
+
+def _check_given(given: Tensor, first: Stage) -> None:
+    """See that pictures (N, C, h, w) are what the first stage enlarges, in colour or in its own channels."""
+    upsampler = first.config.upsampler
+    if upsampler is None:
+        raise InputError(f"{first.name} is a base model: it enlarges no pictures", "Give an upsampler.")
+    size_px, shape = upsampler.small_size_px, tuple(given.shape[1:])
+    wanted = [(n_channels, size_px, size_px) for n_channels in sorted({upsampler.low_res_channels, 3})]
+    if shape not in wanted:
+        told = " or ".join(_spelled(one) for one in wanted)
+        raise InputError(
+            f"{first.name} takes pictures of {told} (channels, height, width), not {_spelled(shape)}",
+            "Give pictures of the size it was trained on.",
+        )
+
+
+def _spelled(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _check_fit(small: Stage, large: Stage) -> None:

@@ -47,7 +47,7 @@ from txtdiff.model.config import (
 )
 from txtdiff.model.unet import UNet, build_network
 from txtdiff.pretrained import bundled_stage
-from txtdiff.sample_files import Wishes, plan_stages
+from txtdiff.sample_files import Wishes, check_prompts, plan_stages
 from txtdiff.sampler_settings import SamplerName
 
 TEXT = TextConfig(
@@ -289,6 +289,71 @@ def test_classes_reach_the_network() -> None:
         pictures_of(base, settings, 4, prompts=[Prompt(txt="a", label=5)])
 
 
+def test_a_class_is_for_the_stages_that_know_it(cascade: Cascade) -> None:
+    model = StageModel(small_network(n_classes=5), DiffusionConfig(parameterisation="v"))
+    upsampler = cascade.stages[1]
+    with_classes = Cascade((Stage(model, "classes"), upsampler))
+    settings = [SamplerSettings(sampler="ddim", n_steps=2)] * 2
+    prompts = [Prompt(txt="a", label=label) for label in (0, 3)]
+    check_prompts(with_classes, prompts)
+    first, other = pictures_of(with_classes, settings, 2, prompts=prompts).astype(int)
+    assert np.abs(first - other).max() > 1
+    with pytest.raises(InputError, match="--class has no effect: no stage knows classes"):
+        check_prompts(cascade, prompts)
+
+
+def guided_cascade(base: dict[str, Any], *upsamplers: dict[str, Any]) -> Cascade:
+    """Stages of 16, 32, … px that read what is said; nothing is sampled from them."""
+    stages = [Stage(StageModel(small_network(text=None, **base), DiffusionConfig()), "base")]
+    for i, fields in enumerate(upsamplers):
+        up = UpsamplerConfig(small_size_px=16 * 2**i)
+        network = small_network(image_size_px=32 * 2**i, upsampler=up, text=None, **fields)
+        stages.append(Stage(StageModel(network, DiffusionConfig()), f"up{i}"))
+    return Cascade(tuple(stages))
+
+
+def test_of_two_scales_for_one_caption_one_would_be_dropped() -> None:
+    of_captions = guided_cascade({"captions": CAPTIONS})
+    with pytest.raises(InputError, match="--guidance has no effect beside --guidance-capt"):
+        plan_stages(of_captions, Wishes(guidance=3, guidance_capt=5))
+    for wishes in (Wishes(guidance=5), Wishes(guidance_capt=5), Wishes(guidance=1, guidance_capt=5)):
+        [plan] = plan_stages(of_captions, wishes)
+        assert (plan.guidance_txt, plan.guidance_capt) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("stages", "wishes", "remedy"),
+    [
+        (({},), Wishes(guidance=2), "Leave it out."),
+        (({}, {"captions": CAPTIONS}), Wishes(guidance_capt=2), "--set upsampler.guidance_capt=S."),
+        (({}, {"captions": CAPTIONS}), Wishes(guidance=2), "--set upsampler.guidance_capt=S."),
+        (({}, {"n_classes": 3}), Wishes(guidance=2), "--set upsampler.guidance_txt=S."),
+        (({}, {"n_classes": 3}), Wishes(guidance_capt=2), "Leave it out."),
+        (({}, {}, {"captions": CAPTIONS}), Wishes(guidance_capt=2), "--set upsampler2.guidance_capt=S."),
+    ],
+)
+def test_a_scale_that_only_an_upsampler_could_use_is_shown_the_way(
+    stages: tuple[dict[str, Any], ...], wishes: Wishes, remedy: str
+) -> None:
+    with pytest.raises(InputError, match="has no effect: base reads no") as refused:
+        plan_stages(guided_cascade(*stages), wishes)
+    assert str(refused.value.remedy).endswith(remedy)
+
+
+def test_settings_of_a_stage_are_spelled_as_in_a_settings_file(cascade: Cascade) -> None:
+    def plan(*changes: str) -> SamplerSettings:
+        return plan_stages(cascade, Wishes("ddim:4", changes=changes))[0]
+
+    unset = plan("base.guidance_interval=none", "base.fork_spacing=none", "base.dynamic_threshold=none")
+    assert unset == plan()
+    with pytest.raises(InputError) as refused:
+        plan("base.eta=7", "base.guidance_interval=3")
+    assert "base.eta: " in refused.value.what and "base.guidance_interval" in refused.value.what
+    with pytest.raises(InputError, match=r"--set base\.etta: unknown setting") as refused:
+        plan("base.etta=1")
+    assert refused.value.remedy == "Did you mean 'eta'?"
+
+
 def test_foreign_tokenizers_are_refused_not_guessed() -> None:
     model = StageModel(
         small_network(text=TEXT.model_copy(update={"tokenizer": "bpe.json"})), DiffusionConfig()
@@ -317,6 +382,25 @@ def test_grey_stages_make_rgb_pictures() -> None:
     assert not (batch.pictures[..., :1] == batch.pictures).all()
 
 
+def test_colours_are_made_grey_for_a_grey_upsampler_as_in_its_training() -> None:
+    up = UpsamplerConfig(small_size_px=16, low_res_channels=1)
+    network = small_network(1, image_channels=1, image_size_px=32, upsampler=up)
+    stage = Stage(StageModel(network, DiffusionConfig()), "grey")
+    colours = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    given = [colours, np.asarray(Image.fromarray(colours).convert("L"))[..., None]]
+    settings = [SamplerSettings(sampler="ddim", n_steps=2)]
+    from_colour, from_grey = (
+        pictures_of(
+            Cascade((stage,), torch.tensor(one).permute(2, 0, 1)[None] / 127.5 - 1),
+            settings,
+            1,
+            prompts=PROMPTS[:1],
+        )
+        for one in given
+    )
+    assert np.abs(from_colour.astype(int) - from_grey).max() <= 2
+
+
 def test_noise_level_changes_the_small_picture_and_is_told(cascade: Cascade) -> None:
     plain = SamplerSettings(sampler="ddim", n_steps=3)
     results = [
@@ -328,7 +412,7 @@ def test_noise_level_changes_the_small_picture_and_is_told(cascade: Cascade) -> 
     noisy = SamplerSettings(noise_level=100)
     with pytest.raises(InputError, match="noise_level has no effect on base"):
         pictures_of(cascade, [noisy, plain], 8)
-    with pytest.raises(InputError, match="noise_level 1000"):
+    with pytest.raises(InputError, match="noise_level 1000 is beyond the 1000 levels that upsampler was"):
         pictures_of(cascade, [plain, SamplerSettings(noise_level=1000)], 8)
 
 
@@ -378,14 +462,14 @@ def test_what_holds_an_upsampler_is_the_picture_before_noise(
 
 
 def test_pictures_are_shrunk_as_the_upsampler_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = txtdiff.stages.load_network
+    load = txtdiff.stages.read_network
 
     def load_with_area(checkpoint: Path, weights: Any) -> Any:
         network, config = load(checkpoint, weights)
         data = config.data.model_copy(update={"low_res": LowResConfig(filter="area")})
         return network, config.model_copy(update={"data": data})
 
-    monkeypatch.setattr(txtdiff.stages, "load_network", load_with_area)
+    monkeypatch.setattr(txtdiff.stages, "read_network", load_with_area)
     paths = [bundled_stage("pretrained:mini"), bundled_stage("pretrained:mini/upsampler")]
     assert load_cascade(paths).stages[1].model.low_res.filter == "area"
 
@@ -425,6 +509,34 @@ def test_stages_that_do_not_fit_are_named(cascade: Cascade) -> None:
         pictures_of(cascade, [SamplerSettings()], 8)
     with pytest.raises(InputError, match="batch size 0"):
         pictures_of(cascade, settings_for("ddim"), 0)
+
+
+def test_given_pictures_that_do_not_fit_are_named(cascade: Cascade) -> None:
+    colouriser = small_network(
+        image_size_px=32, upsampler=UpsamplerConfig(small_size_px=16, low_res_channels=1)
+    )
+    grey = Stage(StageModel(colouriser, DiffusionConfig()), "colouriser")
+    base, upsampler = cascade.stages
+    for stage, shape, message in [
+        (
+            upsampler,
+            (1, 16, 16),
+            r"takes pictures of 3 x 16 x 16 \(channels, height, width\), not 1 x 16 x 16",
+        ),
+        (upsampler, (4, 16, 16), "not 4 x 16 x 16"),
+        (upsampler, (3, 16, 32), "not 3 x 16 x 32"),
+        (upsampler, (16, 16), "not 16 x 16"),
+        (grey, (2, 16, 16), "takes pictures of 1 x 16 x 16 or 3 x 16 x 16"),
+        (base, (3, 16, 16), "base is a base model: it enlarges no pictures"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Cascade((stage,), torch.zeros(2, *shape))
+    settings = [SamplerSettings(sampler="ddim", n_steps=2)]
+    with pytest.raises(InputError, match="6 prompts for 2 pictures"):
+        pictures_of(Cascade((upsampler,), torch.zeros(2, 3, 16, 16)), settings, 8)
+    for n_channels in (1, 3):
+        given = Cascade((grey,), torch.zeros(1, n_channels, 16, 16))
+        assert pictures_of(given, settings, 1, prompts=PROMPTS[:1]).shape == (1, 32, 32, 3)
 
 
 def test_batches_are_reported_as_they_come(cascade: Cascade) -> None:

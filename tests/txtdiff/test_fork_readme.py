@@ -27,10 +27,14 @@ from datatools.export import export_catalog
 from datatools.importing import Sources, import_sidecars, read_sources
 from txtdiff.cli import main
 from txtdiff.config_files import make_config, preset_layer
+from txtdiff.data.low_res import make_low_res
 from txtdiff.data.tokenizer import encode_texts
 from txtdiff.fork import fork_settings
+from txtdiff.fork.enlarging import pictures_to_enlarge
 from txtdiff.fork.files import read_config_json
+from txtdiff.fork.model import model_config
 from txtdiff.fork.parse import parse_fork_flags
+from txtdiff.fork.sampling import fork_sampling
 from txtdiff.fork.table_model import MODEL_FLAGS
 
 MODEL = """--num_res_blocks 2 --num_channels 256 --channels_per_head 64 --num_heads 16
@@ -296,12 +300,49 @@ def test_sampling_lines_from_base_to_upsampler(place: Path, capsys: pytest.Captu
     assert texts == [path.read_text() for path in sorted((place / "path_to_data").glob("*.txt"))[7:]]
     np.savez(place / "wrong.npz", np.zeros((1, 8, 8, 3), np.uint8))
     (place / "text.npz").write_text("no archive")
+    shutil.copytree(place / "path_to_data", place / "spoilt")
+    whole_file = (place / "spoilt" / "000.png").read_bytes()
+    (place / "spoilt" / "000.png").write_bytes(whole_file[: len(whole_file) * 2 // 3])
     for words, message in [
         ("", "nothing to enlarge"),
-        ("--base_samples wrong.npz", "takes pictures of 16 px, not 8 px"),
+        (
+            "--base_samples wrong.npz",
+            "takes pictures of 3 x 16 x 16 (channels, height, width), not 3 x 8 x 8",
+        ),
         ("--base_samples text.npz", "cannot be read as .npz"),
         ("--base_data_dir path_to_data --base_data_offset 99", "has 10 usable pictures"),
+        ("--base_data_dir path_to_data --base_data_offset -2", "has 10 usable pictures"),
+        ("--base_data_dir path_to_data --num_samples -5", "--num_samples -5 --batch_size 2: no pictures"),
+        (
+            "--base_data_dir path_to_data --blur_prob 1 --blur_sigma_min -1",
+            "data.low_res.blur_sigma_min_px: ",
+        ),
+        ("--base_samples one.npz --noise_schedule foo", "diffusion.noise_schedule: "),
+        (
+            "--base_samples one.npz --guidance_scale nan --clf_free_guidance 1",
+            "--guidance_scale nan is no number",
+        ),
+        ("--base_data_dir spoilt", "spoilt/000.png cannot be enlarged: truncated"),
     ]:
         capsys.readouterr()
         assert run(*line, *words.split(), "--out", "no") == 2
         assert message in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_true_pictures_are_made_small_few_at_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "--model_path m.pt --large_size 32 --small_size 16 --base_data_dir path_to_data --blur_prob 0.5"
+    asked = fork_sampling([*line.split(), "--seed", "3"])
+    config = model_config(asked.flags)
+    at_a_time: list[int] = []
+
+    def listening(pictures: Tensor, *args: Any, **options: Any) -> Tensor:
+        at_a_time.append(len(pictures))
+        return make_low_res(pictures, *args, **options)
+
+    monkeypatch.setattr("txtdiff.fork.enlarging.make_low_res", listening)
+    small, prompts = pictures_to_enlarge(asked, config, seed=3)
+    assert small.shape == (10, 3, 16, 16)
+    assert len(prompts) == 10
+    monkeypatch.setattr("txtdiff.fork.enlarging._BATCH", 4)
+    assert torch.equal(pictures_to_enlarge(asked, config, seed=3)[0], small)
+    assert at_a_time == [10, 4, 4, 2]

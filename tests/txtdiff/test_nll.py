@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 from fork_process import CONFIG, SCHEDULE, VALUES, analytic_denoiser, analytic_network, clamped
+from tiny import tiny_catalog, tiny_config
 from torch import Tensor
 
+import txtdiff.likelihood
+from txtdiff.cli import nll_command
 from txtdiff.diffusion.denoiser import Denoiser, Prediction
 from txtdiff.diffusion.losses import training_losses
 from txtdiff.diffusion.nll import bits_per_dimension
 from txtdiff.diffusion.noise import STEPS, NoiseSource, picture_noise
 from txtdiff.diffusion.steps import parse_spacing
+from txtdiff.likelihood import measure_likelihood
+from txtdiff.training.trainer import train
 
 LEVELS = torch.arange(256) / 127.5 - 1
 
@@ -101,3 +110,31 @@ def test_clamping_the_prediction_helps() -> None:
         return bits_per_dimension(denoiser, x0, SCHEDULE, noise, kept=kept).total.mean().item()
 
     assert total(clamped(analytic_denoiser())) < total(analytic_denoiser())
+
+
+def test_pictures_that_fail_are_told_and_classes_without_a_name_have_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = tiny_catalog(tmp_path)
+    (tmp_path / "map.json").write_text(json.dumps({"000.png": 0, "001.png": 1}))
+    classes = (f"data.class_map={tmp_path / 'map.json'}", "data.class_name=key", "data.class_unknown=5")
+    train(tiny_config(catalog, "run.images=4", "model.n_classes=7", *classes), tmp_path / "run")
+    labels: list[int] = []
+    bits = txtdiff.likelihood._bits
+
+    def listening(network: Any, config: Any, batch: Any, *rest: Any) -> list[float]:
+        labels.extend(batch.y.tolist())
+        return bits(network, config, batch, *rest)
+
+    monkeypatch.setattr(txtdiff.likelihood, "_bits", listening)
+    found = measure_likelihood(tmp_path / "run", catalog, 10, 2, "cpu")
+    assert sorted(labels) == [0, 1] + [5] * 8
+    assert (found.n, found.failures) == (10, {})
+    (tmp_path / "pictures" / "000.png").unlink()
+    (tmp_path / "pictures" / "001.png").write_bytes(b"no picture")
+    spoilt = measure_likelihood(tmp_path / "run", catalog, 10, 2, "cpu")
+    assert spoilt.n == 10
+    assert {"missing", "unknown_format"} == {*spoilt.failures} and sum(spoilt.failures.values()) >= 2
+    with pytest.raises(typer.Exit) as ended:
+        nll_command(tmp_path / "run", catalog, 10, 2, "cpu")
+    assert ended.value.exit_code == 1

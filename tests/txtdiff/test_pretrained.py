@@ -10,9 +10,11 @@ from tiny import tiny_catalog, tiny_config
 
 from datatools.errors import InputError
 from txtdiff.cascade import SamplerSettings, load_cascade
-from txtdiff.describe import describe
+from txtdiff.describe import _reads, describe
+from txtdiff.model.config import ModelConfig, TextConfig
 from txtdiff.pretrained import bundled_names, bundled_stage, cascade_paths, recommended, unfamiliar_texts
 from txtdiff.sample_files import Wishes, plan_stages
+from txtdiff.sample_options import SampleFlags, sampling_plan
 from txtdiff.train_options import TrainFlags, run_config
 from txtdiff.training.checkpoint import verify_checkpoint
 from txtdiff.training.export import export_weights
@@ -108,7 +110,31 @@ def test_what_a_name_means() -> None:
     assert cascade_paths(Path("pretrained:mini"), more) == [Path("pretrained:mini"), *more]
     assert cascade_paths(Path("pretrained:mini/base"), []) == [Path("pretrained:mini/base")]
     assert recommended(mine) == {}
+    mini, own = Path("pretrained:mini"), Path("pretrained:mini/upsampler")
+    assert {*recommended(mini)} == {*recommended(mini, [own])} == {"base", "upsampler"}
+    assert {*recommended(mini, more)} == {*recommended(mini, [own, *more])} == {"base"}
     with pytest.raises(InputError, match=r"there is no pretrained:\.\."):
         bundled_stage("pretrained:../model/base")
     with pytest.raises(InputError, match="has no stage"):
         bundled_stage("pretrained:mini/../base")
+
+
+def test_a_description_says_what_is_read_and_which_averages_are_there(run: Path, tmp_path: Path) -> None:
+    assert describe(run)["averages"] == "0.9, 0.5"
+    assert describe(export_weights(run, tmp_path / "out"))["averages"] == "none"
+    assert _reads(ModelConfig(text=None, n_classes=9)) == "classes (9)"
+    foreign = ModelConfig(text=TextConfig(tokenizer="tokenizer_file", vocab_size=9))
+    assert _reads(foreign) == "text (up to 62 tokens of tokenizer_file)"
+
+
+def test_an_upsampler_of_ones_own_is_sampled_as_documented(tmp_path: Path) -> None:
+    """What was found best for the bundled one says nothing of it."""
+    theirs, mine = Path("pretrained:mini/upsampler"), bundled_stage("pretrained:mini/upsampler")
+    own, bundled = (
+        sampling_plan(
+            SampleFlags(base=Path("pretrained:mini"), upsampler=[up], txt=["OPEN"], n=1, out=tmp_path), []
+        )[1].settings
+        for up in (mine, theirs)
+    )
+    assert own[0] == bundled[0]
+    assert own[1] == SamplerSettings(sampler="dpmpp_2m", n_steps=30) != bundled[1]

@@ -16,8 +16,14 @@ from tiny import tiny_catalog, tiny_config
 
 from datatools.decode import decode
 from datatools.errors import InputError
+from txtdiff.cascade import to_uint8
 from txtdiff.cli import main
+from txtdiff.data.batch import collate, conditions_of
+from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.training.checkpoint import verify_checkpoint
+from txtdiff.training.first_batch import dump_batch
+from txtdiff.training.grid import prepare_grid
+from txtdiff.training.inputs import make_inputs
 from txtdiff.training.trainer import train
 
 
@@ -130,6 +136,21 @@ def test_the_first_batch_is_what_the_network_gets(tmp_path: Path) -> None:
     assert len(found) == 4
     for row in rows:
         assert np.array_equal(found[row["text"]], decode(Path(row["uri"]).read_bytes()))
+
+
+def test_a_colourisers_grid_and_first_batch_show_the_grey_it_is_given(tmp_path: Path) -> None:
+    up = ("model.upsampler.small_size_px=8", "model.upsampler.low_res_channels=1", "run.grid_pictures=3")
+    plain = ("data.crop.probability=0", "data.crop.min_area=0.75", "data.no_text.flip_probability=0")
+    config = tiny_config(tiny_catalog(tmp_path), *up, *plain, "data.drop_txt=0")
+    rows = rows_for(config.data, config.model)
+    dataset = open_pictures(rows, config.data, config.model, config.run.seed)
+    batch = collate([dataset[position] for position in range(3)], conditions_of(config.model))
+    given = make_inputs(batch, config, torch.device("cpu")).cond["low_res"]
+    assert given.shape == (3, 1, 8, 8)
+    torch.testing.assert_close(prepare_grid(rows, config, torch.device("cpu"))["low_res"], given)
+    dump_batch(batch, config, tmp_path)
+    dumped = [np.asarray(Image.open(tmp_path / f"{i:04}_lowres.png")) for i in range(3)]
+    assert np.array_equal(np.stack(dumped), to_uint8(given))
 
 
 def test_grids_and_curves_are_pictures_of_the_run(tmp_path: Path) -> None:

@@ -10,8 +10,12 @@ from torch import Tensor
 
 from txtdiff.data.config import LowResConfig
 from txtdiff.data.order import numpy_generator
+from txtdiff.model.config import ModelConfig
 
-__all__ = ["blur", "make_low_res", "shrink"]
+__all__ = ["as_channels", "blur", "make_low_res", "shrink"]
+
+_ITU_601 = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey, as Pillow has them."""
 
 
 def make_low_res(
@@ -42,6 +46,20 @@ def shrink(pictures: Tensor, small_px: int, config: LowResConfig) -> Tensor:
         return F.interpolate(pictures, (small_px, small_px), mode="area")
     antialias = config.filter.startswith("antialiased_")
     return F.interpolate(pictures, (small_px, small_px), mode=mode, align_corners=False, antialias=antialias)
+
+
+def as_channels(small: Tensor, model: ModelConfig) -> Tensor:
+    """Small pictures (B, C, h, w) in as many channels as an upsampler takes, made grey as in its training.
+
+    A colouriser is shown the mean of the colours it should find. An upsampler of grey pictures is shown
+    smaller ones of those, which `txtdiff.data.batch` made grey with other weights.
+    """
+    assert model.upsampler is not None
+    if model.upsampler.low_res_channels >= small.shape[1]:
+        return small
+    if model.image_channels == 1:
+        return (small * small.new_tensor(_ITU_601).view(3, 1, 1)).sum(1, keepdim=True)
+    return small.mean(1, keepdim=True)
 
 
 def blur(picture: Tensor, sigma_px: float, kernel_px: int) -> Tensor:

@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from datatools.console import plain
 from datatools.decode import decode
 from datatools.errors import InputError
 from datatools.files.sources import fetch
+from datatools.rejection import Rejection
 from txtdiff.conditioning import Prompt
+from txtdiff.config_files import validated
 from txtdiff.data.batch import to_network_range
 from txtdiff.data.config import DataConfig, LowResConfig
 from txtdiff.data.low_res import make_low_res
 from txtdiff.data.picture import fit_square
-from txtdiff.data.source import read_rows
+from txtdiff.data.source import Row, read_rows
 from txtdiff.data.tokenizer import decode_texts
 from txtdiff.fork.sampling import ForkSampling
 from txtdiff.fork.training import low_res_settings
@@ -29,6 +32,7 @@ from txtdiff.model.config import ModelConfig
 __all__ = ["pictures_to_enlarge"]
 
 _NPZ_LIMIT_BYTES = 2**32
+_BATCH = 16
 
 
 def pictures_to_enlarge(asked: ForkSampling, config: ModelConfig, seed: int) -> tuple[Tensor, list[Prompt]]:
@@ -97,14 +101,27 @@ def _from_folder(asked: ForkSampling, folder: Path, config: ModelConfig) -> Give
     assert config.upsampler is not None
     rows = read_rows(DataConfig(folder=folder), "unused" if config.text is None else "needed")
     first, n_wanted = asked.base_data_offset, len(rows) if asked.n is None else asked.n
+    if not 0 <= first < len(rows):
+        raise InputError(
+            f"--base_data_offset {first}: {folder} has {len(rows)} usable pictures", "They count from 0."
+        )
     found = [rows[i] for i in range(first, min(len(rows), first + n_wanted))]
-    if not found:
-        raise InputError(f"--base_data_offset {first}: {folder} has {len(rows)} usable pictures")
-    edge_px = config.image_size_px
-    squares = [np.asarray(fit_square(Image.fromarray(decode(fetch(row.uri))), edge_px)) for row in found]
-    pictures = to_network_range(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
-    how = LowResConfig.model_validate(low_res_settings(asked.flags, config))
-    small = make_low_res(
-        pictures, config.upsampler.small_size_px, how, seed=asked.seed or 0, positions=range(len(found))
-    )
-    return small, [row.text or "" for row in found], [None] * len(found)
+    how = validated(LowResConfig, low_res_settings(asked.flags, config), "data.low_res")
+    parts = []
+    for start in range(0, len(found), _BATCH):  # true pictures are large: few at a time
+        some = found[start : start + _BATCH]
+        pixels = torch.from_numpy(np.stack([_square(row, config.image_size_px) for row in some]))
+        large, positions = to_network_range(pixels.permute(0, 3, 1, 2)), range(start, start + len(some))
+        small_px = config.upsampler.small_size_px
+        parts.append(make_low_res(large, small_px, how, seed=asked.seed or 0, positions=positions))
+    return torch.cat(parts), [row.text or "" for row in found], [None] * len(found)
+
+
+def _square(row: Row, edge_px: int) -> NDArray[np.uint8]:
+    try:
+        return np.asarray(fit_square(Image.fromarray(decode(fetch(row.uri))), edge_px))
+    except (Rejection, OSError) as error:
+        why = f"{error.cause} {error.detail}" if isinstance(error, Rejection) else str(error)
+        raise InputError(
+            f"{plain(row.uri)} cannot be enlarged: {plain(why).strip()}", "Take it out of --base_data_dir."
+        ) from error

@@ -10,6 +10,7 @@ from typing import Any
 from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.conditioning import Prompt, StageModel
+from txtdiff.config_files import validated
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.fork.enlarging import pictures_to_enlarge
 from txtdiff.fork.sampling import ForkSampling, fork_sampling, load_fork_model
@@ -37,7 +38,7 @@ def fork_plan(argv: Sequence[str], device: str) -> ForkPlan:
     asked = fork_sampling(argv)
     for note in asked.notes:
         say(note)
-    if asked.n == 0 or asked.batch_size < 1:
+    if (asked.n is not None and asked.n < 1) or asked.batch_size < 1:
         raise InputError(f"--num_samples {asked.n} --batch_size {asked.batch_size}: no pictures to make")
     stage = _stage(asked, device)
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
@@ -52,7 +53,7 @@ def _stage(asked: ForkSampling, device: str) -> Stage:
     network = load_fork_model(asked)
     # When training, the fork's list of timesteps is refused; when sampling, it belongs to the sampler.
     process = replace(asked.flags, values={**asked.flags.values, "timestep_respacing": ""})
-    diffusion = DiffusionConfig.model_validate(diffusion_settings(process, network.config))
+    diffusion = validated(DiffusionConfig, diffusion_settings(process, network.config), "diffusion")
     return Stage(StageModel(network.to(device).requires_grad_(False), diffusion), str(asked.model))
 
 
@@ -73,4 +74,4 @@ def _settings(asked: ForkSampling, config: ModelConfig) -> SamplerSettings:
         fields["guidance_txt"] = asked.guidance_scale
     if config.captions is not None:
         fields["guidance_capt"] = asked.guidance_scale
-    return SamplerSettings(**fields)
+    return validated(SamplerSettings, fields, "sampling")

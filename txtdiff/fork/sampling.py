@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +13,8 @@ from datatools.home import expand_home
 from txtdiff.data.tokenizer import DROP_TEXT
 from txtdiff.fork.config_json import read_line
 from txtdiff.fork.files import read_state
-from txtdiff.fork.flags import NoEffect
 from txtdiff.fork.network import load_with_tower
+from txtdiff.fork.notes import idle_notes
 from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.model.unet import UNet
 
@@ -97,7 +98,12 @@ def our_guidance_scale(w: float) -> float:
     """The fork's guidance weight w, in (1 + w) * conditional - w * unconditional, as our scale s = 1 + w.
 
     A weight of 0 or less is none in the fork.
+
+    Raises:
+        InputError: infinite, or no number.
     """
+    if not math.isfinite(w):
+        raise InputError(f"--guidance_scale {w} is no number to guide with")
     return 1.0 + max(w, 0.0)
 
 
@@ -106,19 +112,23 @@ def load_fork_model(sampling: ForkSampling) -> UNet:
     return load_with_tower(sampling.flags, read_state(sampling.model))
 
 
+def _idle_prompts(flags: ForkFlags) -> Iterator[str]:
+    for prompt, tower in (("text_input", "txt"), ("capt_input", "using_capt")):
+        if flags.values.get(prompt) and not flags.on(tower):  # the upsampler's script has no such flags
+            yield f"--{prompt} {flags.values[prompt]} has no effect: {tower} is 0"
+
+
 def _notes(flags: ForkFlags) -> list[str]:
-    notes = [
-        f"--{flag.name} {flags.values[flag.name]} has no effect: {flag.becomes.reason}"
-        for flag in flags.rows()
-        if isinstance(flag.becomes, NoEffect) and flags.values[flag.name] != flag.default
-    ]
+    notes = [*idle_notes(flags), *_idle_prompts(flags)]
     path = flags.text("config_path")
     if path and not expand_home(path).is_file():
         notes.append(f"--config_path {path} has no effect: there is no such file")
     if flags.upsampler and flags.on("use_ddim"):
         notes.append("--use_ddim True has no effect: the fork's upsampler script ignores it")
     if flags.upsampler and flags.text("base_samples"):
-        names = ("base_data_dir", "base_data_offset", "blur_prob")
+        names = ["base_data_dir", "base_data_offset", "blur_prob"]
+        if flags.number("blur_prob") > 0:
+            names += ["blur_sigma_min", "blur_sigma_max", "blur_width"]
         notes += [
             f"--{name} {flags.values[name]} has no effect: --base_samples is given"
             for name in names

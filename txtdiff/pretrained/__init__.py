@@ -58,9 +58,16 @@ def cascade_paths(base: Path, upsamplers: Sequence[Path]) -> list[Path]:
     return [Path(f"{named}/{stage}") for stage in _STAGES if (cascade / stage).is_dir()]
 
 
-def recommended(base: Path) -> dict[str, dict[str, Any]]:
-    """Settings for each stage of a bundled cascade, those its model card was measured with; {} for others."""
-    return {stage: settings for stage, settings in _sampling(base).items() if stage in _STAGES}
+def recommended(base: Path, upsamplers: Sequence[Path] = ()) -> dict[str, dict[str, Any]]:
+    """Settings for each stage of a bundled cascade, those its model card was measured with; {} for others.
+
+    Args:
+        base: pretrained:NAME, or another base.
+        upsamplers: those that a command line names; of any but the cascade's own nothing is known.
+    """
+    own = f"{str(base).partition('/')[0]}/upsampler"
+    stages = _STAGES if all(str(path) == own for path in upsamplers) else ("base",)
+    return {stage: settings for stage, settings in _sampling(base).items() if stage in stages}
 
 
 def unfamiliar_texts(base: Path, texts: Iterable[str]) -> list[str]:
