@@ -8,9 +8,10 @@ from typing import Self
 from pydantic import model_validator
 
 from datatools.synth import SIZES_PX
-from txtdiff.data.config import DataConfig
+from txtdiff.data.config import DataConfig, LowResConfig
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.model.config import N_TOKENS, ModelConfig
+from txtdiff.model.layout import listed_levels, plan_network
 from txtdiff.settings import Settings
 from txtdiff.training.config import AveragingConfig, OptimConfig, RunSettings
 
@@ -60,6 +61,7 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "data.no_text.min_area is above data.no_text.max_area"
     if data.low_res.blur_kernel_px % 2 == 0:
         yield "data.low_res.blur_kernel_px must be odd"
+    yield from _small_pictures(model, data.low_res)
     given = [f"data.{name}" for name in ("catalog", "folder", "synth") if getattr(data, name) is not None]
     if len(given) > 1:
         yield f"{' and '.join(given)} are given; training reads one of them"
@@ -76,9 +78,24 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield 'model.text.tokenizer: training knows "char" and "clip" only'
 
 
+def _small_pictures(model: ModelConfig, low_res: LowResConfig) -> Iterator[str]:
+    """How small pictures are made against their size."""
+    if model.upsampler is None:
+        return
+    small_px = model.upsampler.small_size_px
+    if low_res.filter == "area" and model.image_size_px % small_px:
+        yield (
+            f'data.low_res.filter = "area" needs a whole-number factor, and model.image_size_px is '
+            f"{model.image_size_px}, model.upsampler.small_size_px {small_px}"
+        )
+    if low_res.blur_probability and low_res.blur_kernel_px >= 2 * small_px:
+        yield f"data.low_res.blur_kernel_px must be below twice the small picture's edge, {2 * small_px}"
+
+
 def _without_effect(config: RunConfig) -> Iterator[str]:
     """Settings that differ from their default and cannot act, each with the reason."""
     data, optim, model = config.data, config.optim, config.model
+    yield from _unread(model)
     if not data.crop.probability:
         yield from _changed(
             data.crop, "data.crop", "data.crop.probability is 0", "min_area", "max_area", "around"
@@ -134,6 +151,21 @@ def _without_effect(config: RunConfig) -> Iterator[str]:
         yield from _changed(optim, "optim", why, "loss_scale_log2", "loss_scale_growth_steps")
     if not config.run.grid_pictures:
         yield from _changed(config.run, "run", "run.grid_pictures is 0", "grid_every_images", "grid_steps")
+
+
+def _unread(model: ModelConfig) -> Iterator[str]:
+    """Layers that would stand nowhere in the network."""
+    maps = [model.map_size_px >> level for level in range(len(model.channel_mult))]
+    why = f"the network has feature maps of {', '.join(map(str, maps))} px only"
+    attention, recomputed = model.attention, model.recompute_resolutions_px
+    if model.text is not None and attention.kind != "self_attention":
+        yield f"model.text has no effect: model.attention.kind = {attention.kind} leaves no text layer"
+    elif model.text is not None and not plan_network(model).text_stages:
+        yield f"model.text.attention.resolutions_px leaves no text layer: {why}"
+    if attention.resolutions_px and not listed_levels(model, attention.resolutions_px):
+        yield from _changed(attention, "model.attention", why, "resolutions_px")
+    if recomputed and not set(maps) & set(recomputed):
+        yield f"model.recompute_resolutions_px has no effect: {why}"
 
 
 def _changed(group: Settings, path: str, why: str, *names: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import tomli_w
 from pydantic import ValidationError
@@ -31,12 +31,17 @@ __all__ = [
     "config_to_toml",
     "environment_layer",
     "file_layer",
+    "inner_group",
     "make_config",
     "plain_tree",
     "preset_layer",
     "preset_names",
     "settings_layer",
+    "unchecked",
+    "validated",
 ]
+
+Group = TypeVar("Group", bound=Settings)
 
 Layer = Mapping[str, Any]
 """Nested settings, as in a TOML file."""
@@ -55,10 +60,35 @@ def make_config(*layers: Layer) -> RunConfig:
     merged: dict[str, Any] = {}
     for layer in layers:
         _merge(merged, layer)
+    return validated(RunConfig, merged, remedy="`txtdiff config` lists all settings.")
+
+
+def validated(group: type[Group], tree: Layer, prefix: str = "", remedy: str | None = None) -> Group:
+    """Settings of one group from nested values as files and the command line have them: "none" is None.
+
+    Args:
+        group: which settings.
+        tree: their values; a nested group may be a table or settings already.
+        prefix: what to call the group in an error, e.g. "base" for base.n_steps.
+        remedy: what to say beside an error.
+
+    Raises:
+        InputError: an unknown setting (with a suggestion), a value out of range, a setting without effect;
+            a line for each.
+    """
     try:
-        return RunConfig.model_validate(_spelled_out(merged, RunConfig))
+        return group.model_validate(_spelled_out(tree, group))
     except ValidationError as error:
-        raise InputError(_explain(error), "`txtdiff config` lists all settings.") from error
+        raise InputError(_explain(error, group, prefix), remedy) from error
+
+
+def unchecked(group: type[Group], tree: Layer) -> Group:
+    """As `validated`, with values taken as they are: for settings that describe what is never run."""
+    fields: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = inner_group(group, name)
+        fields[name] = unchecked(inner, value) if inner and isinstance(value, Mapping) else value
+    return cast(Group, group.model_construct(**fields))
 
 
 def preset_names() -> list[str]:
@@ -176,9 +206,9 @@ def _spelled_out(tree: Mapping[str, Any], group: type[Settings]) -> dict[str, An
         if name not in group.model_fields:
             continue
         choices = _choices(group.model_fields[name].annotation)
-        inner = [kind for kind in choices if isinstance(kind, type) and issubclass(kind, Settings)]
+        inner = inner_group(group, name)
         if isinstance(value, Mapping) and inner:
-            result[name] = _spelled_out(value, inner[0])
+            result[name] = _spelled_out(value, inner)
         elif value in ("none", "") and types.NoneType in choices:
             result[name] = None
         elif isinstance(value, str | int | float) and any(typing.get_origin(c) is tuple for c in choices):
@@ -193,24 +223,30 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _explain(error: ValidationError) -> str:
+def inner_group(group: type[Settings], name: str) -> type[Settings] | None:
+    """The group that a setting of `group` is, or None where it is a value, or unknown."""
+    field = group.model_fields.get(name)
+    for kind in _choices(field.annotation) if field else ():
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            return kind
+    return None
+
+
+def _explain(error: ValidationError, group: type[Settings], prefix: str) -> str:
     """What is wrong, a line for each setting."""
     lines = []
     for problem in error.errors():
-        path = ".".join(str(part) for part in problem["loc"])
+        path = ".".join([*([prefix] if prefix else []), *map(str, problem["loc"])])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown setting. {suggest(str(problem['loc'][-1]), _names_at(problem['loc'])) or ''}"
+            near = suggest(str(problem["loc"][-1]), _names_at(problem["loc"], group))
+            message = f"unknown setting. {near or ''}"
         lines.append(plain(f"{path}: {message}" if path else message).strip())
     return "\n".join(lines)
 
 
-def _names_at(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the settings in the group that `location` lies in."""
-    group: type[Settings] = RunConfig
+def _names_at(location: tuple[int | str, ...], group: type[Settings]) -> list[str]:
+    """Names of the settings in the group within `group` that `location` lies in."""
     for part in location[:-1]:
-        field = group.model_fields.get(str(part))
-        for kind in _choices(field.annotation) if field else ():
-            if isinstance(kind, type) and issubclass(kind, Settings):
-                group = kind
+        group = inner_group(group, str(part)) or group
     return list(group.model_fields)

@@ -8,7 +8,14 @@ from typing import Any
 from txtdiff.config import RunConfig
 from txtdiff.model.config import ModelConfig
 from txtdiff.training.checkpoint import find_checkpoint
-from txtdiff.training.contents import CAPTION_TOWER, MODEL, load_config, read_facts, read_header
+from txtdiff.training.contents import (
+    CAPTION_TOWER,
+    MODEL,
+    average_file,
+    load_config,
+    read_facts,
+    read_header,
+)
 
 __all__ = ["describe"]
 
@@ -20,6 +27,7 @@ def describe(path: Path) -> dict[str, Any]:
     shapes = read_header(checkpoint / MODEL)
     if (checkpoint / CAPTION_TOWER).exists():
         shapes |= read_header(checkpoint / CAPTION_TOWER)
+    rates = [rate for rate in config.averaging.rates if (checkpoint / average_file(rate)).exists()]
     size_bytes = sum(file.stat().st_size for file in checkpoint.iterdir())
     return {
         "checkpoint": str(checkpoint),
@@ -31,7 +39,7 @@ def describe(path: Path) -> dict[str, Any]:
         "predicts": config.diffusion.parameterisation,
         "variance": config.diffusion.variance,
         "schedule": f"{config.diffusion.noise_schedule}, {config.diffusion.n_steps} steps",
-        "averages": ", ".join(map(str, config.averaging.rates)),
+        "averages": ", ".join(str(rate) for rate in rates) or "none",
         "weights in an average": facts.get("averaging_count", "unknown"),
         "trained on": _source(config),
         "could not be read": facts.get("failures") or "none",
@@ -48,10 +56,13 @@ def _stage(model: ModelConfig) -> str:
 def _reads(model: ModelConfig) -> str:
     parts = []
     if model.text is not None:
-        tokens = "characters" if model.text.tokenizer == "char" else "word pieces"
+        known = {"char": "characters", "clip": "word pieces"}
+        tokens = known.get(model.text.tokenizer, f"tokens of {model.text.tokenizer}")
         parts.append(f"text (up to {model.text.max_length - 2} {tokens})")
     if model.captions is not None:
         parts.append(f"captions ({model.captions.tower})")
+    if model.n_classes is not None:
+        parts.append(f"classes ({model.n_classes})")
     return ", ".join(parts) or "nothing"
 
 

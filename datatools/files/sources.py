@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import glob
 import os
-import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 import fsspec
 from fsspec.core import url_to_fs
 
+from datatools.bounded_files import open_regular
 from datatools.errors import InputError
 
 __all__ = ["FoundFile", "Source", "fetch", "is_remote", "open_source"]
@@ -87,21 +86,12 @@ def fetch(uri: str, max_bytes: int | None = None) -> bytes:
     """
     limit = -1 if max_bytes is None else max_bytes
     if not is_remote(uri):
-        with os.fdopen(_open_regular(uri), "rb") as file:
+        with open_regular(uri) as file:
             return file.read(limit)
     if uri.startswith("tar://") and "::" in uri:
         return _fetch_member(uri, max_bytes)
     with fsspec.open(uri, "rb") as remote:
         return bytes(remote.read(limit))
-
-
-def _open_regular(path: str) -> int:
-    """A handle of a file, but never of a named pipe or the like: opening one waits for who writes into it."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if stat.S_ISREG(os.fstat(handle).st_mode):
-        return handle
-    os.close(handle)
-    raise OSError(errno.EINVAL, "Not a regular file", path)
 
 
 def _walk(root: str) -> Iterator[FoundFile]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from datatools.atomic import atomic_open, fsync_directory
+from datatools.bounded_files import open_regular
 from datatools.catalog import Catalog
 from datatools.console import say
 from datatools.errors import InputError
@@ -67,9 +69,9 @@ def read_sidecar(path: Path, field: Field) -> Sidecar:
         InputError: it cannot be read, is neither form, or a value has the wrong shape; says which and where.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path} has more than {_MAX_BYTES} bytes", "Split it into several files.")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+                raise InputError(f"{path} has more than {_MAX_BYTES} bytes", "Split it into several files.")
             first = _parsed(file.readline())
             jsonl = isinstance(first, dict) and isinstance(first.get("key"), str) and field in first
             file.seek(0)

@@ -6,8 +6,11 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +19,15 @@ import torch
 from PIL import Image
 from tiny import TINY, tiny_catalog
 
+import txtdiff.fork.settings
 from datatools.errors import InputError
+from txtdiff.cascade import Cascade, Prompt, SampledPictures, load_cascade
 from txtdiff.cli import main
 from txtdiff.config_files import make_config, settings_layer
+from txtdiff.sample_files import SamplingPlan, make_prompts, sample_to_folder
 from txtdiff.sample_options import unescape
 from txtdiff.sampler_settings import SamplerSettings
+from txtdiff.train_options import TrainFlags, run_config, training_plan
 from txtdiff.training.distributed import pick_device
 from txtdiff.training.trainer import train
 
@@ -136,6 +143,64 @@ def test_only_pictures_of_ours_are_replaced(
         (out / name).write_bytes(kept)
 
 
+def faked(n_batches: int, stops: bool = False) -> Callable[..., Iterator[SampledPictures]]:
+    """In place of `sample_pictures`: batches of two black pictures, of which few may be held at a time."""
+
+    def sample(_cascade: Cascade, prompts: Sequence[Prompt], *_: object, **__: object) -> Any:
+        seen: list[weakref.ref[Any]] = []
+        for i in range(n_batches):
+            pictures = np.zeros((2, 4, 4, 3), np.uint8)
+            seen.append(weakref.ref(pictures))
+            yield SampledPictures(tuple(prompts[2 * i : 2 * i + 2]), pictures, pictures, 1, 0.1)
+            del pictures
+            assert sum(batch() is not None for batch in seen) <= 4
+        if stops:
+            raise KeyboardInterrupt
+
+    return sample
+
+
+@pytest.fixture
+def small_cascade(trained: Path) -> Cascade:
+    return load_cascade([trained / "texts"])
+
+
+def sampling(out: Path, txt: str, n: int) -> SamplingPlan:
+    return SamplingPlan(
+        prompts=make_prompts([txt], None, n, 0), settings=[SamplerSettings()], out=out, batch_size=2
+    )
+
+
+def test_an_interrupted_run_leaves_no_prompts_of_the_run_before(
+    small_cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("txtdiff.sample_files.sample_pictures", faked(1))
+    sample_to_folder(small_cascade, sampling(tmp_path, "OLD", 2))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "00000.png",
+        "00001.png",
+        "grid.png",
+        "prompts.jsonl",
+    }
+    monkeypatch.setattr("txtdiff.sample_files.sample_pictures", faked(1, stops=True))
+    with pytest.raises(KeyboardInterrupt):
+        sample_to_folder(small_cascade, sampling(tmp_path, "NEW", 4))
+    assert {path.name for path in tmp_path.iterdir()} == {"00000.png", "00001.png"}
+    with Image.open(tmp_path / "00000.png") as picture:
+        assert json.loads(picture.text["txtdiff"])["txt"] == "NEW"
+
+
+def test_no_more_pictures_are_held_than_the_grid_shows(
+    small_cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("txtdiff.sample_files._MAX_GRID", 5)
+    monkeypatch.setattr("txtdiff.sample_files.sample_pictures", faked(8))
+    sample_to_folder(small_cascade, sampling(tmp_path, "a", 16))
+    assert len((tmp_path / "prompts.jsonl").read_text().splitlines()) == 16
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert json.loads(grid.text["txtdiff"]) == {"pictures": 5}
+
+
 def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None:
     """A short training line of the parent project, its .txt files beside the pictures."""
     source = data / "pictures"
@@ -154,6 +219,67 @@ def test_pictures_from_a_fork_line(run: Run, data: Path, tmp_path: Path) -> None
     config = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     assert config["run"]["images"] == 8 and config["diffusion"]["parameterisation"] == "eps"
     assert (tmp_path / "run" / "step-8" / "model.safetensors").exists()
+
+
+def test_the_flags_of_a_fork_line_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their config.json too, which is written when the run begins and not before."""
+    described = tmp_path / "config.json"
+    line = ["--data_dir", "pictures", "--image_size", "64", "--config_path", str(described)]
+    plan = training_plan(TrainFlags(out=tmp_path / "run", images=None), None, line)
+    assert plan.settings.model.image_size_px == 64 and not described.exists()
+    monkeypatch.delattr(txtdiff.fork.settings, "fork_settings")
+    plan.begin()
+    assert json.loads(described.read_text())["image_size"] == 64
+    training_plan(TrainFlags(out=tmp_path / "run", preset="mini-base", images=None), None, []).begin()
+
+
+def test_paths_hold_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def recorded(init: str) -> str:
+        flags = TrainFlags(preset="mini-base", init=Path(init), catalog=Path("~/c.duckdb"), images=None)
+        settings = run_config(flags, None, [])
+        assert settings.data.catalog == tmp_path / "home" / "c.duckdb"
+        return str(settings.run.init)
+
+    assert recorded("base/step-8") == str(tmp_path / "base" / "step-8")
+    assert recorded("~/base") == str(tmp_path / "home" / "base")
+    assert recorded("pretrained:mini") == "pretrained:mini"
+    assert recorded("s3://bucket/run") == "s3:/bucket/run"  # as a Path has it
+    resume = ["--data_dir", "x", "--image_size", "64", "--resume_checkpoint", "old/model000002.pt"]
+    settings = run_config(TrainFlags(images=None), None, resume)
+    assert settings.run.init == tmp_path / "old" / "model000002.pt"
+
+
+def test_several_processes_are_told_one_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would take its own time for the name of one."""
+    for name in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR"):
+        monkeypatch.delenv(name, raising=False)
+    flags = TrainFlags(preset="mini-base", images=None)
+    assert training_plan(flags, None, []).out.parent == Path("runs")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="several processes") as refused:
+        training_plan(flags, None, [])
+    assert refused.value.remedy == "Give --out."
+    assert training_plan(replace(flags, out=tmp_path), None, []).out == tmp_path
+
+
+def test_a_whole_checkpoint_is_not_written_over(
+    run: Run, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By itself, which has the same count: without optimiser and averages nothing could go on from it."""
+    train = ("train", data / "tiny.toml", "--catalog", data / "catalog.duckdb", "--out", "run", "--images")
+    lengths = ("--set", "averaging.lengths=0.1", "--set", "averaging.snapshot_every_images=4")
+    assert run(*train, 8, *lengths) == 0
+    for line in ("export run --out run", "convert run --ema-length 0.1 --out run"):
+        assert run(*line.split()) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "run/step-8 is there already, and whole Choose another --out." in told
+        assert run(*line.split("--out")[0].split(), "--out", line.split()[0]) == 0
+    assert run(*train, 12, *lengths) == 0
 
 
 @pytest.mark.parametrize(
@@ -268,10 +394,11 @@ def trained(data: Path) -> Path:
 @pytest.mark.parametrize(
     ("base", "options", "said"),
     [
-        ("texts", "--txt hi --capt sky", "--capt has no effect: {} reads no captions"),
+        ("texts", "--txt hi --capt sky", "--capt has no effect: no stage reads captions"),
         ("texts", "--txt hi --guidance-capt 2", "--guidance-capt has no effect: {} reads no captions"),
-        ("nothing", "--txt hi", "--txt has no effect: {} reads no text"),
+        ("nothing", "--txt hi", "--txt has no effect: no stage reads text"),
         ("nothing", "--txt= --guidance 2", "--guidance has no effect: {} reads no text, captions or classes"),
+        ("nothing", "--txt= --class 1", "--class has no effect: no stage knows classes"),
         ("nothing", "--txt= --capt=", None),
         ("classes", "--txt= --class 1 --guidance 2", None),
     ],

@@ -25,9 +25,11 @@ from txtdiff.config_files import (
     preset_layer,
     preset_names,
     settings_layer,
+    validated,
 )
 from txtdiff.config_reference import annotated
 from txtdiff.model.unet import build_network
+from txtdiff.sampler_settings import SamplerSettings
 from txtdiff.settings import Settings
 
 
@@ -102,12 +104,72 @@ def test_values_on_the_command_line(pair: str, value: object) -> None:
         (["optim.loss_scale_log2=3"], 'optim.precision is not "fp16"'),
         (["data.workers=0", "data.prefetch=4"], "data.workers is 0"),
         (["averaging.rates=0.9,0.9"], "given twice"),
+        (["model.attention.heads=3"], "attention: 3 heads cannot share the 512 channels of the feature map"),
+        (["model.text.attention.heads=3"], "text.attention: 3 heads cannot share the text.width = 128"),
+        (
+            [
+                "model.text.attention.heads=32",
+                "model.text.attention.weave.qkv_width=image",
+                "model.channels=24",
+                "model.attention.channels_per_head=none",
+            ],
+            "text.attention: 32 heads cannot share the 72 channels of the feature map of 16 px",
+        ),
+        (["model.text.attention.gain_scale=0"], "gain_scale: Input should be greater than 0"),
+        (["model.text.max_length=1"], "max_length: Input should be greater than or equal to 2"),
+        (["model.channel_mult=0.001,1"], "leaves a level no channel of 128"),
+        (["model.channel_mult=-1,1"], "leaves a level no channel of 128"),
+        (["model.captions.size.heads=3"], "3 heads cannot share a width of 512"),
+        (
+            ["model.text.attention.resolutions_px=7"],
+            "model.text.attention.resolutions_px leaves no text layer: the network has feature maps of 64, "
+            "32, 16, 8 px only",
+        ),
+        (["model.attention.kind=none"], "model.text has no effect: model.attention.kind = none"),
+        (
+            ["model.attention.resolutions_px=7"],
+            "model.attention.resolutions_px has no effect: the network has",
+        ),
+        (
+            ["model.recompute_resolutions_px=5"],
+            "model.recompute_resolutions_px has no effect: the network has",
+        ),
+        (
+            ["model.upsampler.small_size_px=24", "data.low_res.filter=area"],
+            'data.low_res.filter = "area" needs a whole-number factor, and model.image_size_px is 64',
+        ),
+        (
+            [
+                "model.upsampler.small_size_px=8",
+                "data.low_res.blur_probability=1",
+                "data.low_res.blur_kernel_px=17",
+            ],
+            "data.low_res.blur_kernel_px must be below twice the small picture's edge, 16",
+        ),
+        (["optim.lr=inf"], "optim.lr: Input should be a finite number"),
+        (["model.channel_mult=nan,1"], "model.channel_mult.0: Input should be a finite number"),
     ],
 )
 def test_what_is_wrong_is_said(pairs: list[str], message: str) -> None:
     with pytest.raises(InputError) as caught:
         changed(*pairs)
     assert message in str(caught.value)
+
+
+def test_a_group_alone_is_read_as_the_whole_is() -> None:
+    layer = settings_layer(["guidance_interval=none", "fork_spacing=none", "guidance_txt=3"])
+    settings = validated(SamplerSettings, layer)
+    assert (settings.guidance_interval, settings.fork_spacing, settings.guidance_txt) == (None, None, 3)
+    with pytest.raises(InputError) as caught:
+        validated(SamplerSettings, {"n_step": 3, "clamp": "perhaps"}, "base", "Look it up.")
+    what = caught.value.what.split("\n")
+    assert caught.value.remedy == "Look it up." and len(what) == 2
+    assert "base.n_step: unknown setting. Did you mean 'n_steps'?" in what
+    assert any(line.startswith("base.clamp: Input should be a valid boolean") for line in what)
+    with pytest.raises(InputError, match=r"base\.guidance_txt: Input should be a finite number"):
+        validated(SamplerSettings, {"guidance_txt": float("nan")}, "base")
+    with pytest.raises(InputError, match=r"^base: eta does nothing for dpmpp_2m"):
+        validated(SamplerSettings, {"eta": 1}, "base")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -120,6 +182,18 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         preset_layer("mini-bace")
     with pytest.raises(InputError, match="no preset"):
         preset_layer("../../secrets")
+
+
+def test_every_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = ("safeboxes", "px_scales", "captions")
+    config = changed("data.folder=~/p", "run.init=~/run", *(f"data.{name}=~/a" for name in names))
+    assert (config.data.folder, config.run.init) == (tmp_path / "p", tmp_path / "run")
+    assert all(getattr(config.data, name) == tmp_path / "a" for name in names)
+    assert changed("data.catalog=~/c.duckdb").data.catalog == tmp_path / "c.duckdb"
+    classes = changed("model.n_classes=3", "data.class_map=~/map.json")
+    assert classes.data.class_map == tmp_path / "map.json"
+    assert changed("data.folder=a/b").data.folder == Path("a/b")
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -156,6 +230,21 @@ def test_every_setting_is_documented() -> None:
     for path, group in groups_of(RunConfig):
         for name, field in group.model_fields.items():
             assert field.description, f"{path}.{name}"
+
+
+def test_every_setting_is_printed_with_its_group_even_where_that_is_unset() -> None:
+    printed: dict[str, str] = {"": ""}
+    path = ""
+    for line in annotated(RunConfig()).splitlines():
+        heading = re.fullmatch(r"(?:# )?\[([a-z_.]+)\]", line)
+        path = heading.group(1) if heading else path
+        printed[path] = f"{printed.get(path, '')}\n{line}"
+    for path, group in groups_of(RunConfig):
+        for name in group.model_fields:
+            if (path + "." + name).lstrip(".") not in printed:  # the heading of a group stands for it
+                assert re.search(rf"^(# )?{name} = ", printed[path], re.MULTILINE), f"{path}.{name}"
+    assert '# tower = "ViT-L-14-336-quickgelu"' in printed["model.captions"]
+    assert "# small_size_px = 64" in printed["model.upsampler"]
 
 
 def test_every_setting_is_read_somewhere() -> None:

@@ -12,14 +12,16 @@ from catalogs import make_pictures, write_catalog
 from PIL import Image, ImageDraw
 
 from datatools.decode import decode
-from txtdiff.data.batch import Conditions, collate, to_network_range
+from datatools.errors import InputError
+from txtdiff.data.batch import Conditions, collate, load_batches, to_network_range
 from txtdiff.data.config import CropConfig, DataConfig, LowResConfig, NoTextConfig
 from txtdiff.data.crop import Box
 from txtdiff.data.dataset import PictureDataset, Sample
-from txtdiff.data.low_res import blur, make_low_res, shrink
+from txtdiff.data.low_res import as_channels, blur, make_low_res, shrink
 from txtdiff.data.picture import Surroundings, cut_picture, fit_square, plan_cut
 from txtdiff.data.source import read_rows
 from txtdiff.data.tokenizer import DROP_TEXT, NULL_CAPTION
+from txtdiff.model.config import ModelConfig, UpsamplerConfig
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,33 @@ def test_samples_are_a_function_of_seed_and_position(catalog: Path) -> None:
     same = [np.array_equal(a.pixels, b.pixels) and a.txt == b.txt for a, b in zip(first, again, strict=True)]
     assert all(same)
     assert not all(np.array_equal(a.pixels, b.pixels) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_the_pictures_reaches_the_user_as_it_was_said(
+    tmp_path: Path, workers: int
+) -> None:
+    rows = make_pictures(tmp_path / "p", 3)
+    gone = read_rows(DataConfig(catalog=write_catalog(tmp_path / "c.duckdb", rows)), "needed")
+    for row in rows:
+        Path(row["uri"]).unlink()
+    dataset = PictureDataset(gone, DataConfig(), resolution_px=16, seed=0, uses_text=True)
+    batches = load_batches(
+        dataset, [[0, 1]], Conditions(), workers=workers, prefetch=2, pin_memory=False, seed=1
+    )
+    with pytest.raises(InputError) as raised:
+        next(batches)
+    assert raised.value.what.startswith("20 pictures in a row cannot be read, the last one ")
+    assert raised.value.what.endswith("(missing)")
+    assert raised.value.remedy == "Have they moved since the catalog was made? Build it again."
+
+
+def test_a_fault_of_our_own_is_not_taken_for_an_unreadable_picture(
+    catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("txtdiff.data.dataset.plan_cut", lambda *args, **more: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        samples(catalog, 1)
 
 
 def prepare_picture(
@@ -231,6 +260,19 @@ def test_small_pictures_by_every_filter() -> None:
     )
     assert np.allclose(small["antialiased_bicubic"][0, 0].numpy(), reference, atol=1e-4)
     assert len({round(float(value.std()), 5) for value in small.values()}) == 5
+
+
+def test_small_pictures_are_grey_as_an_upsampler_saw_them_in_training() -> None:
+    """A colouriser the mean of colours, an upsampler of grey pictures those that the loader makes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    batches = [collate([Sample(0, pixels, "", "")], Conditions(channels=n)) for n in (3, 1)]
+    colour, grey = (shrink(to_network_range(batch.pictures), 8, LowResConfig()) for batch in batches)
+    one = UpsamplerConfig(small_size_px=8, low_res_channels=1)
+    colouriser, upsampler = (ModelConfig(image_channels=n, upsampler=one) for n in (3, 1))
+    assert torch.equal(as_channels(colour, colouriser), colour.mean(1, keepdim=True))
+    torch.testing.assert_close(as_channels(colour, upsampler), grey, rtol=0, atol=0.5 / 127.5)
+    assert (colour.mean(1, keepdim=True) - grey).abs().max() > 2 / 127.5
+    assert as_channels(grey, upsampler) is grey
 
 
 def test_blur_is_a_normalised_gaussian_of_its_own_chance() -> None:

@@ -173,7 +173,7 @@ def test_classes_are_file_names_or_anything_sql_says(kind: str, tmp_path: Path) 
         (3, {"drop_class": 0}, "class 3 is too high"),
         (9, {"class_name": "NULL"}, "6 pictures have no class"),
         (9, {"class_name": "no_such_column"}, "no_such_column"),
-        (9, {"class_map": tmp_path / "none.json"}, "cannot be read"),
+        (9, {"class_map": tmp_path / "none.json"}, "there is no file"),
         (9, {"class_map": tmp_path / "p" / "eel_1.txt"}, "cannot be read|no map"),
     ]:
         with pytest.raises(InputError, match=message):

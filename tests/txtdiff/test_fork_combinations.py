@@ -15,6 +15,7 @@ from torch import Tensor
 
 from datatools.errors import InputError
 from txtdiff.fork import network_from_fork
+from txtdiff.fork.network import tower_of
 from txtdiff.fork.parse import parse_fork_flags
 
 TOWER = {"width": 64, "layers": 3, "heads": 4, "vocab": 300}
@@ -228,6 +229,17 @@ def test_a_tokenizer_file_that_does_not_go_with_the_weights(place: Path) -> None
     tokenizer_file(place, newline="x")
     with pytest.raises(InputError, match="no token for the end of a line"):
         output(reference, given)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(32, 4), (64, 4), (96, 4), (128, 2), (192, 3), (768, 12)])
+def test_a_towers_heads_have_the_64_channels_of_clips(width: int, heads: int) -> None:
+    blocks = {f"clipmod.transformer.resblocks.{n}.ln_1.weight": torch.zeros(width) for n in ("0", "1", "x")}
+    tables = {"clipmod.token_embedding.weight": 10, "clipmod.positional_embedding": 77}
+    state = blocks | {name: torch.zeros(rows, width) for name, rows in tables.items()}
+    tower = tower_of(state)
+    assert tower is not None and (tower.width, tower.heads, tower.layers) == (width, heads, 2)
+    with pytest.raises(InputError, match=r"the fork's caption tower\.layers: .* less than or equal to 256"):
+        tower_of({**state, "clipmod.transformer.resblocks.99999.ln_1.weight": torch.zeros(width)})
 
 
 def test_refused_parts_of_the_network_are_refused_by_name() -> None:

@@ -205,6 +205,15 @@ def test_refused_by_name_with_what_to_use_instead(tmp_path: Path, flag: object) 
         "--silu_impl swish",
         "--attention_resolutions a,b",
         "--fp16_scale_growth 0",
+        "--fp16_scale_growth 1e-320",
+        "--rescale_learned_sigmas 1 --vb_loss_ratio 0",
+        "--rescale_learned_sigmas 1 --vb_loss_ratio nan",
+        "--channel_mult inf,1",
+        "--channel_mult 0,1",
+        "--attention_resolutions nan",
+        "--num_heads 3",
+        "--txt_resolutions 64 --txt_ff_mult 0",
+        "--max_seq_len 0",
     ],
 )
 def test_refused_in_this_combination(tmp_path: Path, extra: str) -> None:
@@ -228,6 +237,25 @@ def test_a_sampling_line() -> None:
     assert upsampler.notes == ["--guidance_scale has no effect: clf_free_guidance is 0"]
     with pytest.raises(InputError, match="model_path"):
         fork_sampling(["--image_size", "64"])
+
+
+def test_a_sampling_line_lists_what_does_nothing_in_it() -> None:
+    def notes(line: str) -> list[str]:
+        return fork_sampling(f"--model_path m.pt {line}".split()).notes
+
+    assert notes("--image_size 64 --clipname RN50x4 --weave_ff_mult 3") == [
+        "--weave_ff_mult 3 has no effect: txt is 0",
+        "--clipname RN50x4 has no effect: using_capt is 0",
+    ]
+    told = ["--text_input hi has no effect: txt is 0", "--capt_input sun has no effect: using_capt is 0"]
+    assert notes("--text_input hi --capt_input sun") == told
+    assert notes("--txt 1 --using_capt 1 --text_input hi --capt_input sun") == []
+    blur = "--large_size 64 --base_samples b.npz --blur_sigma_max 0.9"
+    assert notes(blur) == ["--blur_sigma_max 0.9 has no effect: blur_prob is 0"]
+    assert notes(f"{blur} --blur_prob 0.5") == [
+        "--blur_prob 0.5 has no effect: --base_samples is given",
+        "--blur_sigma_max 0.9 has no effect: --base_samples is given",
+    ]
 
 
 def test_words_of_the_fork_and_ours_are_told_apart() -> None:
@@ -297,6 +325,28 @@ def test_what_a_note_says_is_so(tmp_path: Path) -> None:
     told = "--verbose True has no effect: layers are not printed; `txtdiff info` sums up a network"
     assert fork_settings([*line[:4], "--verbose", "1"]).notes == [told]
     assert fork_sampling(["--model_path", "m.pt", "--verbose", "1"]).notes == [told]
+
+
+def test_a_file_that_a_note_says_has_no_effect_is_not_read(tmp_path: Path) -> None:
+    boxes = tmp_path / "safe.json"
+    boxes.write_text("{}")
+    files = f"--safebox_path {boxes} --px_scales_path none.json --capt_path none.json"
+    asked = fork_settings(f"--data_dir {tmp_path} --autosave 0 --crop_prob 0 {files}".split())
+    assert len(asked.notes) == 3 and all(" has no effect: " in note for note in asked.notes)
+    assert not {"data.safeboxes", "data.px_scales", "data.captions"} & asked.overrides.keys()
+    data = make_config(asked.layer()).data
+    assert (data.folder, data.safeboxes, data.px_scales, data.captions) == (tmp_path, None, None, None)
+    uncropped = fork_settings(base_line(tmp_path, "--crop_prob 0 --safebox_path none.json"))
+    assert "--safebox_path none.json has no effect: crop_prob is 0" in uncropped.notes
+    assert make_config(uncropped.layer()).data.safeboxes is None
+
+
+def test_resolutions_that_the_network_does_not_have(tmp_path: Path) -> None:
+    """Settings of ours that do nothing are errors; the fork's lines hold them all the same."""
+    model = settings(tmp_path, "--attention_resolutions 7 --txt_resolutions 5").model
+    assert (model.attention.resolutions_px, model.text) == ((), None)
+    kept = settings(tmp_path, "--attention_resolutions 16,7").model
+    assert kept.attention.resolutions_px == (16, 7)
 
 
 @pytest.mark.parametrize("script", ["--image_size 64", "--large_size 128"])

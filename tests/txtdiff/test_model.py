@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from pydantic import ValidationError
+from test_fork_convert import Bomb
 from tiny import tiny_config
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,7 +21,7 @@ from txtdiff.data.tokenizer import CAPTION_LENGTH
 from txtdiff.model.attention import to_tokens
 from txtdiff.model.blocks import BlockOptions, ResBlock, convolve, convolve_doubled, double
 from txtdiff.model.caption_encoder import CaptionEncoder, tower_size
-from txtdiff.model.caption_weights import load_caption_tower
+from txtdiff.model.caption_weights import _is_kept, load_caption_tower
 from txtdiff.model.config import (
     AttentionConfig,
     CaptionConfig,
@@ -416,6 +417,45 @@ def test_a_hub_that_fails_halfway_is_one_message(
     assert not caplog.records
     logging.getLogger("huggingface_hub").warning("and afterwards it is")
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("hub", "kept"),
+    [
+        ("timm/vit/", {"open_clip_model.safetensors", "open_clip_pytorch_model.bin"}),
+        ("jienengchen/ViTamin-S/pytorch_model.bin", {"pytorch_model.safetensors", "pytorch_model.bin"}),
+        ("some/one/weights.pt", {"weights.pt"}),
+    ],
+)
+def test_weights_count_as_kept_under_the_names_that_open_clip_asks_for(
+    monkeypatch: pytest.MonkeyPatch, hub: str, kept: set[str]
+) -> None:
+    names = {*kept, "model.safetensors", "weights.safetensors", "config.json"}
+    found = set()
+    for name in names:
+        monkeypatch.setattr(
+            huggingface_hub,
+            "try_to_load_from_cache",
+            lambda repo, file, only=name: file if file == only else None,
+        )
+        if _is_kept({"hf_hub": hub}):
+            found.add(name)
+    assert found == kept
+
+
+def test_a_file_of_caption_weights_that_holds_code_is_told_so_and_no_more(tmp_path: Path) -> None:
+    """PyTorch's own message says how to run it all the same."""
+    proof, path = tmp_path / "proof", tmp_path / "evil.pt"
+    torch.save({"positional_embedding": Bomb(proof)}, path)
+    with pytest.raises(InputError) as refused:
+        load_caption_tower(build_network(small(captions=TOWER.model_copy(update={"weights": str(path)}))))
+    assert "nothing in it was run" in refused.value.what and "\n" not in refused.value.what
+    assert "weights_only" not in str(refused.value)
+    assert not proof.exists()
+    for content, said in (([1], "no state dict but list"), ({"x": 1}, "more than named tensors: int")):
+        torch.save(content, path)
+        with pytest.raises(InputError, match=said):
+            load_caption_tower(build_network(small(captions=TOWER.model_copy(update={"weights": str(path)}))))
 
 
 def test_a_tag_that_a_model_does_not_have_is_told_with_those_it_has() -> None:

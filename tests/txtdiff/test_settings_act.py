@@ -55,14 +55,15 @@ BLUR = [*UPSAMPLER, "data.low_res.blur_probability=1"]
 WARM, LENGTHS = ["optim.warmup_images=12"], ["averaging.lengths=0.1"]
 SYNTH = ["data.catalog=none", "data.synth.profile=word", "data.synth.drawn_px=32"]
 NAMING = [*SYNTH, "model.text.names_characters=true"]
+TWO_MAPS = ["model.attention.resolutions_px=8,16", "model.text.attention.resolutions_px=8,16"]
 GRID = ["run.grid_pictures=2", "run.grid_steps=2"]
 
 ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
-    "model.image_size_px": ("32", []),
+    "model.image_size_px": ("32", TWO_MAPS),
     "model.image_channels": ("1", []),
     "model.grey_adapter": ("true", ["model.image_channels=1"]),
     "model.predicts_variance": ("false", [], "diffusion.variance=fixed_small"),
-    "model.patch_size": ("2", ["model.attention.resolutions_px=4", "model.text.attention.resolutions_px=4"]),
+    "model.patch_size": ("2", TWO_MAPS),
     "model.channels": ("64", []),
     "model.channel_mult": ("1,1", []),
     "model.n_res_blocks": ("2", []),
@@ -73,7 +74,7 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
         ["model.channels=72", "model.attention.channels_per_head=24"],
     ),
     "model.dropout": ("0.5", []),
-    "model.attention.kind": ("none", []),
+    "model.attention.kind": ("none", ["model.text=none", "data.drop_all=0.1"]),
     "model.attention.resolutions_px": ("16", []),
     "model.attention.heads": ("2", []),
     "model.attention.heads_up": ("2", ["model.attention.channels_per_head_up=none"]),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datatools.errors import InputError
 from txtdiff.data.dataset import Sample
 from txtdiff.data.order import noise_at, uniform_at
 from txtdiff.data.tokenizer import encode_captions, encode_texts
@@ -112,18 +113,50 @@ def load_batches(
     """Batches for the given positions, in that order, read by `workers` processes (0: by this one).
 
     With a seed they draw time and noise too: while a GPU computes, its process has better things to do.
+
+    Raises:
+        InputError: from the iterator, where no picture can be read.
     """
-    loader: DataLoader[Batch] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # the collate function turns Samples into a Batch
+    loader: DataLoader[Batch | InputError] = DataLoader(
+        _Told(dataset),  # type: ignore[arg-type]  # the collate function turns Samples into a Batch
         batch_sampler=positions,
-        collate_fn=partial(collate, conditions=conditions, seed=seed),
+        collate_fn=partial(_collate_or_tell, conditions=conditions, seed=seed),
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
         # Its own generator: the loader would otherwise draw a seed from the global one at every start.
         generator=torch.Generator(),
     )
-    return iter(loader)
+    return map(_raised, iter(loader))
+
+
+class _Told(Dataset[Sample | InputError]):
+    """Samples, or what is wrong with the input, as a value: the loader makes a worker's error its own, with
+    a traceback for a message and without the remedy."""
+
+    def __init__(self, dataset: Dataset[Sample]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, position: int) -> Sample | InputError:
+        try:
+            return self._dataset[position]
+        except InputError as error:
+            return error
+
+
+def _collate_or_tell(
+    samples: Sequence[Sample | InputError], conditions: Conditions, seed: int | None
+) -> Batch | InputError:
+    faults = [sample for sample in samples if isinstance(sample, InputError)]
+    if faults:
+        return faults[0]
+    return collate([sample for sample in samples if isinstance(sample, Sample)], conditions, seed)
+
+
+def _raised(batch: Batch | InputError) -> Batch:
+    if isinstance(batch, InputError):
+        raise batch
+    return batch
 
 
 def collate(samples: Sequence[Sample], conditions: Conditions, seed: int | None = None) -> Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,7 +9,7 @@ from pydantic import Field, model_validator
 from datatools.console import parse_count
 from datatools.errors import InputError
 from datatools.synth import PROFILES, SIZES_PX
-from txtdiff.settings import Settings
+from txtdiff.settings import LocalPath, Settings
 
 __all__ = ["CropConfig", "DataConfig", "LowResConfig", "NoTextConfig", "Probability", "SynthConfig"]
 
@@ -110,25 +109,25 @@ def _part(text: str) -> tuple[int, str]:
 class DataConfig(Settings):
     """Which pictures are read, and how they become batches."""
 
-    catalog: Path | None = None
+    catalog: LocalPath | None = None
     """A catalog made by `datatools build-catalog`."""
-    folder: Path | None = None
+    folder: LocalPath | None = None
     """Instead of a catalog: a folder of pictures with `.txt` files beside them, or a packed set as
     `datatools pack` made it, wherever it lies now."""
     synth: SynthConfig | None = None
     """Instead of either: synthetic pictures, made while training."""
-    safeboxes: Path | None = None
+    safeboxes: LocalPath | None = None
     """The folder's text boxes: a safeboxes.jsonl, JSON Lines or the fork's one object."""
-    px_scales: Path | None = None
+    px_scales: LocalPath | None = None
     """The folder's enlargement factors: a px_scales.jsonl, likewise."""
-    captions: Path | None = None
+    captions: LocalPath | None = None
     """The folder's captions: a captions.jsonl, likewise."""
     where: str | None = None
     """SQL condition on the columns of the catalog's views, e.g. "confidence > 0.8 and n_lines <= 3"."""
     class_name: str = "split_part(parse_filename(key), '_', 1)"
     """SQL for a picture's class on the same columns, for a model with classes, e.g. "source". The default is
     the file's name up to its first underscore."""
-    class_map: Path | None = None
+    class_map: LocalPath | None = None
     """A JSON object of class names and their numbers; none: the sorted names, counted from 0."""
     class_unknown: Annotated[int, Field(ge=0)] = 0
     """The number of classes that the map does not name."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from datatools.console import plain
-from datatools.decode import Rejection, decode, read_size_px
+from datatools.decode import Cause, Rejection, decode, read_size_px
 from datatools.errors import InputError
 from datatools.files.sources import fetch
 from txtdiff.data.config import DataConfig
@@ -80,15 +80,15 @@ class PictureDataset(Dataset[Sample]):
         for _ in range(_MAX_REPLACEMENTS):
             row = self._rows[index]
             try:
-                data = fetch(row.uri)
+                data = _fetched(row.uri)
                 size_px = read_size_px(data, self._rows.limits)
                 txt, capt = choose_conditions(row.text or "", row.captions, self._config, rng)
                 label = self._label(row, rng)
                 pixels = self._pixels(data, size_px, row, rng)
-            except Exception as error:  # remote stores raise types of their own
+            except Rejection as error:
                 # A file that is gone or spoilt since the catalog was made must not end a long run. Another
                 # one stands in, and the trainer counts what failed.
-                failures.append((row.key, _cause(error)))
+                failures.append((row.key, error.cause))
                 index = int(rng.integers(len(self._rows)))
                 continue
             return Sample(position, pixels, txt, capt, label, tuple(failures))
@@ -137,7 +137,9 @@ def choose_conditions(
     return txt, capt
 
 
-def _cause(error: Exception) -> str:
-    if isinstance(error, Rejection):
-        return error.cause
-    return "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+def _fetched(uri: str) -> bytes:
+    try:
+        return fetch(uri)
+    except Exception as error:  # remote stores raise types of their own
+        cause: Cause = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        raise Rejection(cause) from error

@@ -6,16 +6,15 @@ import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from datatools.bounded_files import read_json
 from datatools.errors import InputError
 from txtdiff.fork.flags import Script
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags
+from txtdiff.model.pickled import named_tensors, read_pickled
 
 __all__ = [
     "MODEL_FILE",
@@ -24,17 +23,12 @@ __all__ = [
     "read_config_json",
     "read_state",
     "samples_at",
-    "why_unreadable",
 ]
 
 MODEL_FILE = re.compile(r"model(\d{1,12})\.pt")
 _AVERAGE = re.compile(r"ema_(0?\.\d{1,12})_(\d{1,12})\.pt")
 _CONFIG_LIMIT_BYTES = 1_000_000
 _LOG_LIMIT_BYTES = 1_000_000_000
-# What torch.load raises for files that are no weights, or hold more than tensors.
-_UNREADABLE = (
-    OSError, RuntimeError, UnpicklingError, ValueError, TypeError, EOFError, AttributeError, LookupError,
-)  # fmt: skip
 _NO_FLAGS = {"is_super_res", "tokenizer_config", "tokenizer", "clipmod", "return_diffusion_factory"}
 
 
@@ -97,27 +91,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a `.pt` file. Nothing in it is executed, only tensors and plain containers are taken."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        raise InputError(
-            f"{path} cannot be read as weights: {why_unreadable(error)}",
-            "Give a modelN.pt or ema_RATE_N.pt as the fork saved it.",
-        ) from error
-    if not isinstance(state, dict):
-        raise InputError(f"{path} holds no state dict but {type(state).__name__}")
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise InputError(f"{path} holds more than named tensors: {type(tensor).__name__}")
-    return {name: tensor.detach() for name, tensor in state.items()}
-
-
-def why_unreadable(error: BaseException) -> str:
-    """The cause in a line, without PyTorch's advice to load what it refused all the same."""
-    said = str(error)
-    if isinstance(error, UnpicklingError) or "weights_only" in said:
-        return "it is damaged, or holds more than tensors; nothing in it was run"
-    return said.splitlines()[0] if said else type(error).__name__
+    remedy = "Give a modelN.pt or ema_RATE_N.pt as the fork saved it."
+    return named_tensors(read_pickled(path, "weights", remedy), path)
 
 
 def samples_at(run_dir: Path, step: int) -> int | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from datatools.errors import InputError
+from txtdiff.config_files import validated
 from txtdiff.fork.model import model_config, numbering_config
 from txtdiff.fork.parse import ForkFlags, parse_fork_flags, refuse_flags
 from txtdiff.fork.table_model import MODEL_FLAGS
@@ -17,6 +19,8 @@ from txtdiff.model.config import TowerSize
 from txtdiff.model.unet import UNet, build_network
 
 __all__ = ["build_with_tower", "load_with_tower", "network_from_fork", "tower_of"]
+
+_TOWER_BLOCK = re.compile(r"clipmod\.transformer\.resblocks\.(\d{1,9})\.")
 
 
 def network_from_fork(flags: Sequence[str], state_dict: Mapping[str, Tensor], upsampler: bool) -> UNet:
@@ -90,14 +94,14 @@ def tower_of(state_dict: Mapping[str, Tensor]) -> TowerSize | None:
         return None
     if tokens.ndim != 2 or places.ndim != 2:
         raise InputError("the fork's caption tower: token and position tables must have two dimensions")
-    prefix = "clipmod.transformer.resblocks."
-    layers = {int(key[len(prefix) :].split(".")[0]) for key in state_dict if key.startswith(prefix)}
+    layers = {int(block.group(1)) for key in state_dict if (block := _TOWER_BLOCK.match(key))}
     width = tokens.shape[1]
-    return TowerSize(
-        width=width,
-        layers=max(layers, default=0) + 1,
-        # CLIP's heads have 64 channels, and no tensor says so; towers too narrow for that have four heads.
-        heads=max(4, width // 64),
-        vocab_size=tokens.shape[0],
-        context_length=places.shape[0],
-    )
+    size = {
+        "width": width,
+        "layers": max(layers, default=0) + 1,
+        # CLIP's heads have 64 channels, and no tensor says so; towers too narrow for two have four heads.
+        "heads": width // 64 if width >= 128 else 4,
+        "vocab_size": tokens.shape[0],
+        "context_length": places.shape[0],
+    }
+    return validated(TowerSize, size, "the fork's caption tower")

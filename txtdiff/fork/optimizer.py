@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from datatools.errors import InputError
-from txtdiff.fork.files import why_unreadable
+from datatools.errors import InputError, in_words
+from txtdiff.model.pickled import read_pickled
 
 __all__ = ["fork_groups", "fork_moments", "read_optimizer"]
 
@@ -30,8 +29,8 @@ def read_optimizer(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is no optimiser's state.
     """
+    found = read_pickled(path, "an optimiser's state")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
         groups = [[int(number) for number in group["params"]] for group in found["param_groups"]]
         known = {*chain.from_iterable(groups)}
         state = {
@@ -39,16 +38,8 @@ def read_optimizer(path: Path) -> dict[str, Any]:
             for number, moments in found["state"].items()
             if int(number) in known
         }
-    except (
-        OSError,
-        RuntimeError,
-        UnpicklingError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ) as error:
-        raise InputError(f"{path} cannot be read as an optimiser's state: {why_unreadable(error)}") from error
+    except (RuntimeError, ValueError, TypeError, OverflowError, LookupError, AttributeError) as error:
+        raise InputError(f"{path} holds no optimiser's state: {in_words(error)}") from error
     return {"groups": groups, "state": state}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,8 @@ from datatools.console import plain
 from datatools.errors import InputError
 from datatools.home import expand_home
 from txtdiff.fork.config_json import config_json, read_line
-from txtdiff.fork.flags import NoEffect
-from txtdiff.fork.idle import idle_flags
 from txtdiff.fork.model import model_config
+from txtdiff.fork.notes import idle_notes
 from txtdiff.fork.parse import ForkFlags, refuse_flags
 from txtdiff.fork.training import nested, training_settings
 from txtdiff.training.checkpoint import as_url
@@ -87,7 +86,7 @@ def fork_settings(argv: Sequence[str], stage: Literal["base", "upsampler"] | Non
         overrides,
         flags.upsampler,
         Path(resume) if resume else None,
-        notes + list(_notes(flags)),
+        notes + list(idle_notes(flags)),
         _to_write(flags),
     )
 
@@ -98,16 +97,3 @@ def _to_write(flags: ForkFlags) -> tuple[Path, str] | None:
         what = f"--config_path {plain(name)} is no file on this machine"
         raise InputError(what, "Name a file, or leave it out.")
     return (expand_home(name), config_json(flags)) if name and not expand_home(name).exists() else None
-
-
-def _notes(flags: ForkFlags) -> Iterator[str]:
-    """Given flags, other than at their default, that do nothing."""
-    idle = idle_flags(flags)
-    for flag in flags.rows():
-        value = flags.values[flag.name]
-        if flag.name not in flags.given or value == flag.default:
-            continue
-        if isinstance(flag.becomes, NoEffect):
-            yield f"--{flag.name} {value} has no effect: {flag.becomes.reason}"
-        elif flag.name in idle:
-            yield f"--{flag.name} {value} has no effect: {idle[flag.name]}"

@@ -21,7 +21,7 @@ from txtdiff.fork.flags import (
 __all__ = ["TRAINING_FLAGS"]
 
 TRAINING_FLAGS = (
-    Flag("data_dir", str, "", IT_ST, To("data.folder")),
+    Flag("data_dir", str, "", IT_ST),
     Flag(
         "schedule_sampler",
         str,
@@ -123,10 +123,10 @@ TRAINING_FLAGS = (
     Flag("crop_min_scale_es", float, 0.25, IT_ST),
     Flag("crop_max_scale_es", float, 1.0, IT_ST),
     Flag("crop_without_resize", bool, False, IT_ST, Only("crops are always resized", "data.crop")),
-    Flag("safebox_path", str, "", IT_ST, To("data.safeboxes")),
+    Flag("safebox_path", str, "", IT_ST),
     Flag("use_random_safebox_for_empty_string", bool, False, IT_ST),
     Flag("flip_lr_prob_es", float, 0.0, IT_ST),
-    Flag("px_scales_path", str, "", IT_ST, To("data.px_scales")),
+    Flag("px_scales_path", str, "", IT_ST),
     Flag("save_first_batch", bool, False, IT_ST),
     Flag(
         "only_optimize_bread", bool, False, IT, Only("it never ran: any value but 0 was an error", "optim.lr")
@@ -151,7 +151,7 @@ TRAINING_FLAGS = (
     Flag("perf_prefetch_factor", int, 2, IT_ST),
     Flag("perf_num_workers", int, 1, IT_ST, To("data.workers")),
     Flag("min_imagesize", int, 0, IT_ST, To("data.min_image_size_px")),
-    Flag("capt_path", str, "", IT_ST, To("data.captions")),
+    Flag("capt_path", str, "", IT_ST),
     Flag("capt_pdrop", float, 0.1, IT_ST),
     Flag("all_pdrop", float, 0.1, IT_ST),
     Flag("require_capts", bool, False, IT_ST, To("data.require_captions")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -142,10 +143,13 @@ def _low_res(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
         kind = "area" if factor in {2**k for k in range(12)} else "bilinear"
     yield "data.low_res.filter", kind
     if flags.number("blur_prob") > 0:
+        width, small_px = flags.whole("blur_width"), model.upsampler.small_size_px
+        if width % 2 == 0 or not 0 < width < 2 * small_px:
+            raise InputError(f"--blur_width {width} must be odd and below twice --small_size, {2 * small_px}")
         yield "data.low_res.blur_probability", flags.number("blur_prob")
         yield "data.low_res.blur_sigma_min_px", flags.number("blur_sigma_min")
         yield "data.low_res.blur_sigma_max_px", flags.number("blur_sigma_max")
-        yield "data.low_res.blur_kernel_px", flags.whole("blur_width")
+        yield "data.low_res.blur_kernel_px", width
 
 
 def _drops(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
@@ -190,7 +194,10 @@ def _loss(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
     yield "diffusion.loss", loss
     rescaled = flags.on("rescale_learned_sigmas") and loss not in ("v", "kl")
     if rescaled and model.predicts_variance:
-        yield "diffusion.vb_weight", flags.whole("diffusion_steps") / flags.number("vb_loss_ratio")
+        ratio = flags.number("vb_loss_ratio")
+        if not 0 < ratio < math.inf:
+            raise InputError(f"--vb_loss_ratio {ratio} must lie above 0")
+        yield "diffusion.vb_weight", flags.whole("diffusion_steps") / ratio
 
 
 def _rates(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
@@ -225,7 +232,7 @@ def _precision(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
     yield "optim.precision", precision
     if precision == "fp16":
         growth = flags.number("fp16_scale_growth")
-        if not 0 < growth <= 1:
+        if not 1e-9 <= growth <= 1:
             raise InputError(f"--fp16_scale_growth {growth} must lie above 0 and not above 1")
         yield "optim.loss_scale_log2", flags.whole("lg_loss_scale")
         yield "optim.loss_scale_growth_steps", int(1 / growth)

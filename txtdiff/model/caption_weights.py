@@ -6,11 +6,9 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import huggingface_hub
-import torch
 from huggingface_hub import constants as hub
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,12 +19,13 @@ from datatools.home import expand_home
 from datatools.reach import unreachable
 from txtdiff.model.caption_encoder import CaptionEncoder, openclip_name
 from txtdiff.model.config import CaptionConfig
+from txtdiff.model.pickled import named_tensors, read_pickled
 from txtdiff.model.unet import UNet
 
 __all__ = ["check_caption_weights", "load_caption_tower"]
 
 _REMEDY = 'Set captions.weights to a file with CLIP weights, or to "random" to do without.'
-_WEIGHTS_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
+_WHAT = "captions.weights"
 _PARTS = ("token_embedding.", "positional_embedding", "transformer.")
 
 
@@ -40,7 +39,7 @@ def check_caption_weights(config: CaptionConfig | None) -> None:
         return
     if config.weights == "pretrained":
         _check_source(config)
-    elif not Path(config.weights).is_file():
+    elif not expand_home(config.weights).is_file():
         raise InputError(f"captions.weights = {config.weights}: there is no such file", _REMEDY)
 
 
@@ -55,7 +54,9 @@ def load_caption_tower(network: UNet) -> None:
     config, encoder = network.config.captions, network.caption_encoder
     if config is None or encoder is None or config.weights == "random":
         return
-    weights = _pretrained(config) if config.weights == "pretrained" else _from_file(Path(config.weights))
+    weights = (
+        _pretrained(config) if config.weights == "pretrained" else _from_file(expand_home(config.weights))
+    )
     wanted = {name: t for name, t in encoder.state_dict().items() if name.startswith(_PARTS)}
     misfits = [n for n, t in wanted.items() if n not in weights or weights[n].shape != t.shape]
     if config.frozen and config.layer == "final" and isinstance(encoder.norm, nn.LayerNorm):
@@ -116,11 +117,20 @@ def _is_kept(source: Mapping[str, Any]) -> bool:
     repo, _, file = str(source["hf_hub"]).rpartition("/")
     try:
         if repo:
-            names = [file] if file else [*_WEIGHTS_FILES]
-            return any(isinstance(huggingface_hub.try_to_load_from_cache(repo, name), str) for name in names)
+            found = (huggingface_hub.try_to_load_from_cache(repo, name) for name in _asked_for(file))
+            return any(isinstance(path, str) for path in found)
         return (expand_home("~/.cache/clip") / Path(str(source["url"])).name).is_file()
     except OSError:  # a home that this user may not enter: as good as an empty cache
         return False
+
+
+def _asked_for(file: str) -> tuple[str, ...]:
+    """What open_clip asks the hub for, in its order: `file`, its default where that is empty."""
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    if file in ("", HF_WEIGHTS_NAME):
+        return HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+    return (file[:-4] + ".safetensors", file) if file.endswith((".bin", ".pth")) else (file,)
 
 
 def _why_absent(url: str) -> str | None:
@@ -144,13 +154,15 @@ def _without_logging() -> Iterator[None]:
 
 def _from_file(path: Path) -> dict[str, Tensor]:
     """A CLIP state dict; the text side's tensors may have the prefix that open_clip gives them."""
+    if path.suffix == ".safetensors":
+        tensors = _safetensors(path)
+    else:
+        tensors = named_tensors(read_pickled(path, _WHAT, _REMEDY), path, _REMEDY)
+    return {name.removeprefix("text."): tensor for name, tensor in tensors.items()}
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            tensors = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, UnpicklingError, SafetensorError, ValueError, EOFError) as error:
-        raise InputError(f"captions.weights = {path} cannot be read: {error}", _REMEDY) from error
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise InputError(f"captions.weights = {path} holds no state dict", _REMEDY)
-    return {str(name).removeprefix("text."): tensor for name, tensor in tensors.items()}
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as {_WHAT}: {in_words(error)}", _REMEDY) from error

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from txtdiff.model.layout import uneven_heads
 from txtdiff.settings import Settings
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "UpsamplerConfig",
     "WeaveConfig",
 ]
-
 
 N_TOKENS = {"char": 105, "clip": 49415}
 """Tokenizers of a transcription and how many tokens they know (txtdiff.data.tokenizer)."""
@@ -44,8 +44,8 @@ class AttentionConfig(Settings):
     """Self-attention among the positions of a feature map."""
 
     kind: Literal["self_attention", "none", "res_block"] = "self_attention"
-    """What stands at its places: "none" leaves them and all text layers out, "res_block" puts a residual
-    block there."""
+    """What stands at its places: "none" leaves them out, "res_block" puts a residual block there. Neither
+    goes with text, whose layers they leave out too."""
 
     resolutions_px: tuple[PositiveInt, ...] = (16, 8)
     """Feature maps, by their width, that have self-attention; the middle of the network always has it."""
@@ -117,7 +117,7 @@ class TextAttentionConfig(Settings):
     initial_gain: float = Field(default=1.0, gt=0)
     """Factor at the start, for "exponential"."""
 
-    gain_scale: float = 1.0
+    gain_scale: float = Field(default=1.0, gt=0)
     """Multiplies the stored parameter, and so its effective learning rate."""
 
     orthogonal_init: bool = True
@@ -142,7 +142,7 @@ class TextConfig(Settings):
     newline_id: int = 6
     """Token that ends a line; tokens know their line by counting it."""
 
-    max_length: PositiveInt = 64
+    max_length: int = Field(default=64, ge=2)
     """Longest text in tokens, the two special ones included."""
 
     width: PositiveInt = 128
@@ -214,6 +214,12 @@ class TowerSize(Settings):
 
     context_length: PositiveInt = 77
     """Positions."""
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads cannot share a width of {self.width} evenly")
+        return self
 
 
 class CaptionConfig(Settings):
@@ -353,12 +359,14 @@ class ModelConfig(Settings):
                 f"image_size_px = {self.image_size_px} must be a multiple of {step}: "
                 f"patch_size {self.patch_size} and {len(self.channel_mult)} levels"
             )
+        if any(int(mult * self.channels) < 1 for mult in self.channel_mult):
+            raise ValueError(f"channel_mult leaves a level no channel of {self.channels}")
         if self.grey_adapter and (self.image_channels != 1 or self.upsampler is not None):
             raise ValueError("grey_adapter needs image_channels = 1 and no upsampler")
         return self
 
     @model_validator(mode="after")
-    def _wide_enough_for_a_head(self) -> Self:
+    def _heads_fit_the_channels(self) -> Self:
         attention = self.attention
         if attention.kind != "self_attention":
             return self
@@ -373,6 +381,8 @@ class ModelConfig(Settings):
                         f"attention.{name} = {per_head} is larger than the {width} channels of the feature "
                         f"map of {self.map_size_px >> level} px, which has self-attention"
                     )
+        if problems := dict.fromkeys(uneven_heads(self)):  # many stages are alike
+            raise ValueError("; ".join(problems))
         return self
 
     @model_validator(mode="after")

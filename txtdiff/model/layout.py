@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from txtdiff.model.config import ModelConfig
+if TYPE_CHECKING:  # which checks its settings by the plan
+    from txtdiff.model.config import ModelConfig
 
-__all__ = ["Plan", "Slot", "Stage", "plan_network"]
+__all__ = ["Plan", "Slot", "Stage", "Way", "attention_heads", "listed_levels", "plan_network", "uneven_heads"]
+
+Way = Literal["down", "middle", "up"]
 
 Slot = Literal["res", "attention", "text", "captions", "down", "up", "res_out"]
 
@@ -54,6 +58,41 @@ def plan_network(config: ModelConfig) -> Plan:
     return Plan(tuple(down), middle, tuple(_way_up(config, levels, skips)))
 
 
+def attention_heads(config: ModelConfig, width: int, way: Way) -> int:
+    """Heads of self-attention on a feature map of `width` channels."""
+    attention = config.attention
+    per_head, heads = attention.channels_per_head, attention.heads
+    if way == "middle":
+        return heads
+    if way == "up":
+        heads = attention.heads_up or heads
+        if attention.channels_per_head_up != "same":
+            per_head = attention.channels_per_head_up
+    return heads if per_head is None else width // per_head
+
+
+def uneven_heads(config: ModelConfig) -> Iterator[str]:
+    """What keeps the network from being built: heads that cannot share the channels evenly, each a line."""
+    if config.attention.kind != "self_attention":
+        return
+    plan = plan_network(config)
+    stages: list[tuple[Way, Stage]] = [("down", stage) for stage in plan.down]
+    stages += [("middle", plan.middle), *(("up", stage) for stage in plan.up)]
+    for way, stage in stages:
+        width = stage.out_channels
+        of_map = f"the {width} channels of the feature map of {stage.resolution_px} px"
+        if "attention" in stage.slots and width % (heads := attention_heads(config, width, way)):
+            yield f"attention: {heads} heads cannot share {of_map} evenly"
+        if config.text is None or "text" not in stage.slots:
+            continue
+        text, heads = config.text.attention, config.text.attention.heads
+        from_map = text.weave is not None and text.weave.qkv_width == "image"
+        if (from_map or stage.text_self_attention) and width % heads:
+            yield f"text.attention: {heads} heads cannot share {of_map} evenly"
+        if config.text.width % heads:
+            yield f"text.attention: {heads} heads cannot share the text.width = {config.text.width} evenly"
+
+
 def _way_down(config: ModelConfig, levels: list[tuple[int, int]]) -> tuple[list[Stage], list[int]]:
     """Stages down, and the widths of the skip connections (the stem's first)."""
     stages: list[Stage] = []
@@ -95,16 +134,20 @@ def _resolution(config: ModelConfig, level: int) -> int:
     return config.map_size_px >> level
 
 
-def _listed(config: ModelConfig, level: int, resolutions_px: tuple[int, ...]) -> bool:
-    # By the factor of reduction, rounded down, as the parent project compared them: for a map of 64, a listed
-    # 24 means the factor 2, so the level of 32.
-    return 1 << level in {config.map_size_px // resolution for resolution in resolutions_px}
+def listed_levels(config: ModelConfig, resolutions_px: tuple[int, ...]) -> list[int]:
+    """Levels of the network that a list of resolutions means; each halves the feature map.
+
+    By the factor of reduction, rounded down, as the parent project compared them: for a map of 64, a listed
+    24 means the factor 2, so the level of 32.
+    """
+    factors = {config.map_size_px // resolution for resolution in resolutions_px}
+    return [level for level in range(len(config.channel_mult)) if 1 << level in factors]
 
 
 def _slots(config: ModelConfig, level: int, way: Literal["down", "up"]) -> tuple[Slot, ...]:
     """Layers of a residual stage: block, self-attention, text, captions."""
     attention: tuple[Slot, ...] = ()
-    if _listed(config, level, config.attention.resolutions_px):
+    if level in listed_levels(config, config.attention.resolutions_px):
         attention = ("attention",)
     text = _text_slots(config, level, way)
     if config.text is not None and config.text.attention.before_self_attention:
@@ -113,7 +156,7 @@ def _slots(config: ModelConfig, level: int, way: Literal["down", "up"]) -> tuple
 
 
 def _text_slots(config: ModelConfig, level: int, way: Literal["down", "up"]) -> tuple[Slot, ...]:
-    if config.text is None or not _listed(config, level, config.text.attention.resolutions_px):
+    if config.text is None or level not in listed_levels(config, config.text.attention.resolutions_px):
         return ()
     if way == "down":
         return ("text",) if config.text.attention.where == "down_and_up" else ()

@@ -12,12 +12,10 @@ from txtdiff.model.attention import SelfAttention
 from txtdiff.model.blocks import BlockOptions, Downsample, ResBlock, Upsample
 from txtdiff.model.config import ModelConfig
 from txtdiff.model.context import Context
-from txtdiff.model.layout import Slot, Stage
+from txtdiff.model.layout import Slot, Stage, Way, attention_heads
 from txtdiff.model.text_attention import TextLayer
 
 __all__ = ["StageBuilder", "StageLayers"]
-
-Way = Literal["down", "middle", "up"]
 
 
 class StageLayers(nn.ModuleDict):
@@ -89,18 +87,8 @@ class StageBuilder:
             return ResBlock(width, width, self.options)
         captions = self.config.captions
         joins = captions is not None and "self_attention" in captions.join
-        return SelfAttention(width, self._heads(width, way), self.caption_width if joins else None)
-
-    def _heads(self, width: int, way: Way) -> int:
-        attention = self.config.attention
-        per_head, heads = attention.channels_per_head, attention.heads
-        if way == "middle":
-            return heads
-        if way == "up":
-            heads = attention.heads_up or heads
-            if attention.channels_per_head_up != "same":
-                per_head = attention.channels_per_head_up
-        return heads if per_head is None else width // per_head
+        heads = attention_heads(self.config, width, way)
+        return SelfAttention(width, heads, self.caption_width if joins else None)
 
     def _text_layer(self, slot: Literal["text", "captions"], stage: Stage) -> nn.Module | None:
         text = self.config.text

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datatools.errors import InputError
 from txtdiff.model.attention import (
     CaptionReader,
     SelfAttention,
@@ -64,7 +65,8 @@ class Projections(nn.Module):
     ) -> None:
         super().__init__()
         if qkv_width % heads:
-            raise ValueError(f"text attention: {heads} heads cannot share {qkv_width} channels evenly")
+            # The settings know it of all but a caption tower whose width only open_clip knows.
+            raise InputError(f"text.attention: {heads} heads cannot share {qkv_width} channels evenly")
         self.heads = heads
         self.q = nn.Linear(query_width, qkv_width, bias=False)
         self.k = nn.Linear(source_width, qkv_width, bias=False)
