@@ -10,7 +10,7 @@ from pydantic import model_validator
 from datatools.synth import SIZES_PX
 from txtdiff.data.config import DataConfig, LowResConfig
 from txtdiff.diffusion.config import DiffusionConfig
-from txtdiff.model.config import N_TOKENS, ModelConfig
+from txtdiff.model.config import VOCAB_SIZES, ModelConfig
 from txtdiff.model.layout import listed_levels, plan_network
 from txtdiff.settings import Settings
 from txtdiff.training.config import AveragingConfig, OptimConfig, RunSettings
@@ -74,7 +74,7 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     optim = config.optim
     if config.run.compile == "graph" and (optim.microbatch or optim.precision == "fp16" or model.dropout):
         yield 'run.compile = "graph" goes with neither optim.microbatch nor "fp16" nor model.dropout'
-    if model.text is not None and model.text.tokenizer not in N_TOKENS:
+    if model.text is not None and model.text.tokenizer not in VOCAB_SIZES:
         yield 'model.text.tokenizer: training knows "char" and "clip" only'
 
 

@@ -169,7 +169,7 @@ def test_the_base_line_trains_and_goes_on(place: Path, capsys: pytest.CaptureFix
         "safebox",
         "borrowed_safebox",
     )
-    assert config["run"]["save_first_batch"] == "yes" and (logs / "first_batch" / "0000.png").exists()
+    assert config["run"]["save_first_batch"] is True and (logs / "first_batch" / "0000.png").exists()
     stored = read_config_json(logs / "config.json").values
     assert (stored["num_channels"], stored["txt_ff_mult"], stored["clipname"]) == (32, 3, "ViT-L/14@336px")
     assert run(*line, "--lr_anneal_steps", "6") == 0

@@ -201,7 +201,7 @@ ACTS: dict[str, tuple[str, list[str]] | tuple[str, list[str], str]] = {
     "run.grid_every_images": ("4", GRID),
     "run.grid_pictures": ("3", GRID),
     "run.grid_steps": ("3", GRID),
-    "run.save_first_batch": ("yes", []),
+    "run.save_first_batch": ("true", []),
 }
 ELSEWHERE = {
     "model.text.vocab_size": "follows from the tokenizer (test_word_pieces)",

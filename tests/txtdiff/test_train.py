@@ -144,7 +144,7 @@ def test_parts_of_a_batch_change_nothing(catalog: Path, tmp_path: Path) -> None:
 UPSAMPLER = (
     "model.upsampler.small_size_px=8", "model.upsampler.noise_conditioning=true",
     "diffusion.low_res_noise.max_step=100", "data.low_res.blur_probability=0.5",
-    "run.grid_pictures=3", "run.grid_steps=2", "run.save_first_batch=yes",
+    "run.grid_pictures=3", "run.grid_steps=2", "run.save_first_batch=true",
 )  # fmt: skip
 
 

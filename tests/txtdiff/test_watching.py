@@ -127,7 +127,7 @@ def test_the_first_batch_is_what_the_network_gets(tmp_path: Path) -> None:
     rows = make_pictures(tmp_path / "pictures", 4, (16, 16))
     catalog = write_catalog(tmp_path / "catalog.duckdb", rows)
     plain = ("data.crop.probability=0", "data.crop.min_area=0.75", "data.no_text.flip_probability=0")
-    changes = ("run.images=4", "run.save_first_batch=yes", "data.drop_txt=0", "data.drop_all=0", *plain)
+    changes = ("run.images=4", "run.save_first_batch=true", "data.drop_txt=0", "data.drop_all=0", *plain)
     train(tiny_config(catalog, *changes), tmp_path / "run")
     dumped = tmp_path / "run" / "first_batch"
     found = {

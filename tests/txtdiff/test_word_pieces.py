@@ -18,7 +18,7 @@ from datatools.errors import InputError
 from txtdiff.cli import main
 from txtdiff.config_files import make_config, settings_layer
 from txtdiff.data.tokenizer import DROP_TEXT, NEWLINE_ID, VOCABULARY, encode_texts, text_ids
-from txtdiff.model.config import N_TOKENS, TextConfig
+from txtdiff.model.config import VOCAB_SIZES, TextConfig
 from txtdiff.training.weights import load_network
 
 CLIP = SimpleTokenizer()
@@ -26,8 +26,8 @@ FIRST = 7
 
 
 def test_every_id_has_its_row() -> None:
-    assert {"char": len(VOCABULARY), "clip": FIRST + CLIP.vocab_size} == N_TOKENS
-    assert TextConfig(tokenizer="clip").vocab_size == N_TOKENS["clip"]
+    assert {"char": len(VOCABULARY), "clip": FIRST + CLIP.vocab_size} == VOCAB_SIZES
+    assert TextConfig(tokenizer="clip").vocab_size == VOCAB_SIZES["clip"]
     assert TextConfig() == TextConfig(tokenizer="char") == TextConfig(tokenizer="char", vocab_size=105)
 
 
@@ -45,7 +45,7 @@ def test_pieces_stand_between_marks_of_our_own() -> None:
 def test_pieces_read_back_as_the_words_in_lower_case(text: str) -> None:
     lines: list[list[int]] = [[]]
     for i in text_ids(text, 1000, "clip")[1:-1]:
-        assert NEWLINE_ID <= i < N_TOKENS["clip"]
+        assert NEWLINE_ID <= i < VOCAB_SIZES["clip"]
         lines = [*lines, []] if i == NEWLINE_ID else [*lines[:-1], [*lines[-1], i - FIRST]]
     said = ["".join(CLIP.decode(line).split()) for line in lines]
     assert said == ["".join(line.lower().split()) for line in text.split("\n")]
@@ -72,7 +72,7 @@ def test_a_network_reads_them_from_training_to_pictures(
 
     network, _ = load_network(Path("base"))
     assert network.text_encoder is not None and network.character_head is not None
-    assert len(network.text_encoder.token_embedding.weight) == N_TOKENS["clip"]
+    assert len(network.text_encoder.token_embedding.weight) == VOCAB_SIZES["clip"]
     assert len(network.character_head.weight) == len(VOCABULARY)
 
     asked = ("--txt", r"Coffee\nopen", "--n", "1", "--sampler", "ddim:2", "--guidance", "2")

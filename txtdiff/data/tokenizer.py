@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from datatools.errors import InputError
-from txtdiff.model.config import N_TOKENS
+from txtdiff.model.config import VOCAB_SIZES
 
 __all__ = [
     "CAPTION_LENGTH",
@@ -69,8 +69,10 @@ def text_ids(text: str, max_length: int, tokenizer: str = "char") -> list[int]:
     Raises:
         InputError: a tokenizer of a converted network, which is not read here.
     """
-    if tokenizer not in N_TOKENS:
-        raise InputError(f"text.tokenizer = {tokenizer}: only {' and '.join(map(repr, N_TOKENS))} are known")
+    if tokenizer not in VOCAB_SIZES:
+        raise InputError(
+            f"text.tokenizer = {tokenizer}: only {' and '.join(map(repr, VOCAB_SIZES))} are known"
+        )
     ids = _character_ids(text, max_length) if tokenizer == "char" else _piece_ids(text, max_length)
     return [VOCABULARY["<s>"], *ids[: max_length - 2], VOCABULARY["</s>"]]
 

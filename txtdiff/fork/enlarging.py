@@ -65,10 +65,10 @@ def pictures_to_enlarge(asked: ForkSampling, config: ModelConfig, seed: int) -> 
     return small[which], prompts
 
 
-Given = tuple[Tensor, Sequence[str], Sequence[int | None]]
+GivenPictures = tuple[Tensor, Sequence[str], Sequence[int | None]]
 
 
-def _from_npz(path: Path) -> Given:
+def _from_npz(path: Path) -> GivenPictures:
     """arr_0: pictures (N, h, w, C) uint8; arr_1, if it is there: token ids (N, L) or classes (N,)."""
     arrays = _read_npz(path)
     pictures = arrays.get("arr_0")
@@ -96,7 +96,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
         raise InputError(f"{path} cannot be read as .npz: {error}") from error
 
 
-def _from_folder(asked: ForkSampling, folder: Path, config: ModelConfig) -> Given:
+def _from_folder(asked: ForkSampling, folder: Path, config: ModelConfig) -> GivenPictures:
     """True pictures with their .txt, in order of their names, made small as --blur_… say."""
     assert config.upsampler is not None
     rows = read_rows(DataConfig(folder=folder), "unused" if config.text is None else "needed")

@@ -11,7 +11,7 @@ from datatools.bounded_files import read_json
 from datatools.console import say
 from datatools.errors import InputError
 from txtdiff.fork.parse import ForkFlags
-from txtdiff.model.config import N_TOKENS, ModelConfig
+from txtdiff.model.config import VOCAB_SIZES, ModelConfig
 
 if TYPE_CHECKING:  # most lines need not wait for torch
     from torch import Tensor
@@ -31,7 +31,7 @@ class Tokens:
     """As the settings of our `TextConfig`; by default the fork's characters."""
 
     tokenizer: str = "char"
-    vocab_size: int = N_TOKENS["char"]
+    vocab_size: int = VOCAB_SIZES["char"]
     newline_id: int = _NEWLINE_ID
 
 
@@ -53,7 +53,7 @@ def tokens_of(flags: ForkFlags, state_dict: Mapping[str, Tensor]) -> Tokens:
     n_tokens, path = table.shape[0], Path(TOKENIZER_FILE)
     if path.is_file():
         return Tokens(TOKENIZER_FILE, n_tokens, _newline_in(path, n_tokens))
-    if n_tokens == N_TOKENS["char"]:
+    if n_tokens == VOCAB_SIZES["char"]:
         return Tokens()
     say(
         f"char_level is 0 and no {TOKENIZER_FILE} lies here: which of the {n_tokens} tokens ends a line is "
@@ -65,7 +65,7 @@ def tokens_of(flags: ForkFlags, state_dict: Mapping[str, Tensor]) -> Tokens:
 
 def refuse_foreign_tokens(model: ModelConfig) -> None:
     """Stop where a network is to be told texts that only the fork's `tokenizer_file` could spell."""
-    if model.text is not None and model.text.tokenizer not in N_TOKENS:
+    if model.text is not None and model.text.tokenizer not in VOCAB_SIZES:
         raise InputError(
             "char_level is 0: this network's texts are spelled by the fork's tokenizer_file, which is read "
             "here for its newline only",

@@ -246,7 +246,7 @@ def _averaging(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
         raise InputError(
             "--ema_rate and --arithmetic_avg_from_step are numbers with commas between"
         ) from None
-    if starts not in ({0},) and any(step >= 0 for step in starts):
+    if starts != {0} and any(step >= 0 for step in starts):
         raise InputError(
             f"--arithmetic_avg_from_step {flags.text('arithmetic_avg_from_step')} is refused: averages "
             "of a run start with it, all in the same way (in the fork, later ones diverge)",
@@ -260,7 +260,7 @@ def _run(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
     batch_size = flags.whole("batch_size")
     yield "run.log_every_images", flags.whole("log_interval") * batch_size
     yield "run.save_every_images", flags.whole("save_interval") * batch_size
-    yield "run.save_first_batch", "yes" if flags.on("save_first_batch") else "no"
+    yield "run.save_first_batch", flags.on("save_first_batch")
     yield "run.cudnn", "benchmark" if flags.on("cudnn_benchmark") else "deterministic"
     if flags.on("autosave") and "autosave" in flags.given:
         raise InputError(

@@ -11,7 +11,7 @@ from txtdiff.model.layout import uneven_heads
 from txtdiff.settings import Settings
 
 __all__ = [
-    "N_TOKENS",
+    "VOCAB_SIZES",
     "AttentionConfig",
     "CaptionConfig",
     "FeedForwardConfig",
@@ -23,7 +23,7 @@ __all__ = [
     "WeaveConfig",
 ]
 
-N_TOKENS = {"char": 105, "clip": 49415}
+VOCAB_SIZES = {"char": 105, "clip": 49415}
 """Tokenizers of a transcription and how many tokens they know (txtdiff.data.tokenizer)."""
 
 Count = Annotated[int, Field(ge=1, le=256)]
@@ -175,12 +175,12 @@ class TextConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _vocabulary_of_the_tokenizer(cls, given: Any) -> Any:
-        n_tokens = N_TOKENS.get(str(given.get("tokenizer"))) if isinstance(given, Mapping) else None
+        n_tokens = VOCAB_SIZES.get(str(given.get("tokenizer"))) if isinstance(given, Mapping) else None
         return given if n_tokens is None else {"vocab_size": n_tokens, **given}
 
     @model_validator(mode="after")
     def _whole_vocabulary(self) -> Self:
-        n_tokens = N_TOKENS.get(self.tokenizer, self.vocab_size)
+        n_tokens = VOCAB_SIZES.get(self.tokenizer, self.vocab_size)
         if self.vocab_size != n_tokens:
             raise ValueError(
                 f'text.tokenizer = "{self.tokenizer}" has {n_tokens} tokens, and text.vocab_size is '

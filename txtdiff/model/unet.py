@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from txtdiff.model.attention import CaptionReader, SelfAttention, group_norm, key_bias
 from txtdiff.model.blocks import zeroed
+from txtdiff.model.builder import StageBuilder
 from txtdiff.model.caption_encoder import CaptionEncoder
-from txtdiff.model.config import N_TOKENS, CaptionConfig, ModelConfig
+from txtdiff.model.config import VOCAB_SIZES, CaptionConfig, ModelConfig
 from txtdiff.model.context import CaptionFeatures, Context, with_rows
 from txtdiff.model.embeddings import AxialPositions, sinusoid, timestep_mlp
 from txtdiff.model.layout import plan_network
-from txtdiff.model.stages import StageBuilder
 from txtdiff.model.text_attention import TextLayer
 from txtdiff.model.text_encoder import TextEncoder
 
@@ -61,7 +61,7 @@ class UNet(nn.Module):
         self.head_norm = group_norm(width)
         self.head = zeroed(nn.Conv2d(width, n_out, 3, padding=1))
         names = config.text is not None and config.text.names_characters
-        self.character_head = nn.Conv2d(width, N_TOKENS["char"], 1) if names else None
+        self.character_head = nn.Conv2d(width, VOCAB_SIZES["char"], 1) if names else None
         self.grey_adapter = GreyAdapter(config.predicts_variance) if config.grey_adapter else None
         self._caption_readers = self._number_caption_readers()
 

@@ -120,7 +120,7 @@ class RunSettings(Settings):
     """Pictures in a sample grid; 0 draws none."""
     grid_steps: Annotated[int, Field(ge=2)] = 20
     """Denoising steps for each of them."""
-    save_first_batch: Literal["no", "yes"] = "no"
+    save_first_batch: bool = False
     """Write the first batch, as the network gets it, into first_batch/."""
     init: LocalPath | None = None
     """A checkpoint or run whose averaged weights a new run starts from; a modelN.pt of the parent project is

@@ -15,6 +15,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from txtdiff.model.blocks import ResBlock
+
 __all__ = [
     "average_whole_gradients",
     "clip_sharded",
@@ -26,17 +28,17 @@ __all__ = [
     "whole",
 ]
 
-_UNITS = ("ResBlock",)
-"""Modules that are put together when they are computed; the rest of the network is one unit."""
-
 
 def shard(network: nn.Module, n_ranks: int, device: torch.device) -> None:
-    """Split the network's parameters among `n_ranks` processes, in place; a collective of all of them."""
+    """Split the network's parameters among `n_ranks` processes, in place; a collective of all of them.
+
+    A residual block is put together when it is computed; the rest of the network is one unit.
+    """
     mesh = init_device_mesh(device.type, (n_ranks,))
     # Single numbers cannot be split: every process keeps them, and their gradients are averaged by hand.
     single = {weight for weight in network.parameters() if weight.ndim == 0}
     for module in reversed([*network.modules()]):
-        if module is network or type(module).__name__ in _UNITS:
+        if module is network or isinstance(module, ResBlock):
             fully_shard(module, mesh=mesh, ignored_params=single)
 
 

@@ -23,6 +23,9 @@ from txtdiff.data.batch import Batch, conditions_of, load_batches
 from txtdiff.data.order import rank_positions
 from txtdiff.data.pictures import open_pictures, rows_for
 from txtdiff.data.source import Rows
+from txtdiff.model.attention import SelfAttention
+from txtdiff.model.blocks import ResBlock
+from txtdiff.model.text_attention import TextLayer
 from txtdiff.training.bucket import check_upload
 from txtdiff.training.checkpoint import sweep
 from txtdiff.training.contents import CONFIG
@@ -125,7 +128,7 @@ def _loop(
     state.network.train()
     with progress("training", end - state.images if ranks.leads else None) as advance:
         for batch in _batches(state, rows, ranks, device):
-            if state.images == 0 and state.config.run.save_first_batch == "yes":
+            if state.images == 0 and state.config.run.save_first_batch:
                 watch.dump(batch)
             train_step(state, batch, forward, ranks, device, recorder)
             stopped = watch.agree(should_stop())
@@ -174,7 +177,7 @@ def _recorder(state: TrainingState, device: torch.device) -> Recorder | None:
 
 def compile_blocks(network: nn.Module) -> None:
     """Compile each repeated block, in place, when it is first called."""
-    blocks = [m for m in network.modules() if type(m).__name__ in ("ResBlock", "SelfAttention", "TextLayer")]
+    blocks = [m for m in network.modules() if isinstance(m, ResBlock | SelfAttention | TextLayer)]
     # All blocks are one function to the compiler, and after eight shapes of a function it gives up.
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, 4 * len(blocks))

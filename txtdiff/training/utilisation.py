@@ -13,7 +13,7 @@ from txtdiff.model.unet import build_network
 
 __all__ = ["flops_per_picture", "matmul_flops_per_s", "training_dtype"]
 
-N_TOKENS = 32
+_TEXT_LENGTH = 32
 """Length of text that is counted with. Texts differ from batch to batch, and their share is small."""
 
 
@@ -28,7 +28,7 @@ def flops_per_picture(config: ModelConfig) -> int:
         network = build_network(config)
         given = {}
         if config.text is not None:
-            given["txt"] = torch.ones(1, min(N_TOKENS, config.text.max_length), dtype=torch.long)
+            given["txt"] = torch.ones(1, min(_TEXT_LENGTH, config.text.max_length), dtype=torch.long)
         if config.captions is not None:
             given["capt"] = torch.ones(1, 77, dtype=torch.long)
         if config.n_classes is not None:
