@@ -96,9 +96,10 @@ def _characters(texts: pd.Series[str], normaliser: Normaliser) -> list[str | lis
 
 def _capacity(frame: pd.DataFrame) -> dict[str, Score]:
     """p_char: p of EM = p^length. length_50: where a logistic curve of EM over length crosses one half."""
+    frame = frame[frame["n_target"] > 0]  # a text that the normaliser leaves nothing of has no length
     lengths, right = frame["n_target"].to_numpy(float), frame["em_ci"].to_numpy(float)
     n, n_expected = int(frame["reading"].notna().sum()), len(frame)
-    if right.min() == right.max():
+    if len({*right}) < 2:
         reason = "EM is the same for every picture"
         missing = Score(None, n=n, n_expected=n_expected, reason=reason, ranked=False)
         return {"p_char": missing, "length_50": missing}

@@ -169,6 +169,16 @@ def test_a_text_of_marks_alone_is_no_number_out_of_nothing_under_alnum() -> None
     assert all(score.value is None or np.isfinite(score.value) for score in scores.values())
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_text_of_marks_alone_has_no_length_to_fit() -> None:
+    pairs = [("stop", "stop"), ("word", "x"), ("a", "a")]
+    alone, beside = (
+        score_texts(counts_of(some, "alnum"), "alnum") for some in (pairs, [("!!!", "x"), *pairs])
+    )
+    assert beside["p_char"].value == alone["p_char"].value is not None
+    assert beside["p_char"].n == 3
+
+
 def test_em_at_k_and_calibrated_scores_say_how_many_pictures_were_read(tmp_path: Path) -> None:
     suite = small_suite(4, repeats=4)
     lost = cells_of(suite)[0]
