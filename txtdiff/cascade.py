@@ -81,6 +81,9 @@ def sample_pictures(
         )
     if cascade.given is not None and len(cascade.given) != len(prompts):
         raise InputError(f"{len(prompts)} prompts for {len(cascade.given)} pictures", "Give one each.")
+    knows_classes = any(stage.config.n_classes is not None for stage in cascade.stages)
+    if not knows_classes and any(prompt.label is not None for prompt in prompts):
+        raise InputError("a class is given, and no stage knows classes")
     if batch_size < 1:
         raise InputError(f"batch size {batch_size} is not a number of pictures")
     size = 1 if exact else batch_size

@@ -209,7 +209,7 @@ def nll_command(
         f"({found.n} pictures, {found.n_steps} timesteps)"
     )
     if found.failures:
-        print_causes("pictures that could not be read; others were measured in their place", found.failures)
+        print_causes("pictures that could not be read, and were left out", found.failures)
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, model_validator
 
 from datatools.synth import SIZES_PX
 from txtdiff.data.config import DataConfig, LowResConfig
@@ -15,7 +15,10 @@ from txtdiff.model.layout import listed_levels, plan_network
 from txtdiff.settings import Settings
 from txtdiff.training.config import AveragingConfig, OptimConfig, RunSettings
 
-__all__ = ["RunConfig"]
+__all__ = ["STORED", "RunConfig"]
+
+STORED = "stored"
+"""Context in which the settings of a checkpoint are validated: what does nothing is no error there."""
 
 
 class RunConfig(Settings):
@@ -35,8 +38,10 @@ class RunConfig(Settings):
     """Length, seed, place and what is written when."""
 
     @model_validator(mode="after")
-    def _groups_agree(self) -> Self:
-        problems = [*_contradictions(self), *_without_effect(self)]
+    def _groups_agree(self, info: ValidationInfo) -> Self:
+        problems = [*_contradictions(self)]
+        if info.context != STORED:
+            problems += _without_effect(self)
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -83,11 +88,6 @@ def _small_pictures(model: ModelConfig, low_res: LowResConfig) -> Iterator[str]:
     if model.upsampler is None:
         return
     small_px = model.upsampler.small_size_px
-    if low_res.filter == "area" and model.image_size_px % small_px:
-        yield (
-            f'data.low_res.filter = "area" needs a whole-number factor, and model.image_size_px is '
-            f"{model.image_size_px}, model.upsampler.small_size_px {small_px}"
-        )
     if low_res.blur_probability and low_res.blur_kernel_px >= 2 * small_px:
         yield f"data.low_res.blur_kernel_px must be below twice the small picture's edge, {2 * small_px}"
 

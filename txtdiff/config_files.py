@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from datatools.bounded_files import read_text
 from datatools.console import plain
 from datatools.errors import InputError, suggest
-from txtdiff.config import RunConfig
+from datatools.home import expand_home
+from txtdiff.config import STORED, RunConfig
 from txtdiff.settings import Settings
 
 __all__ = [
@@ -63,7 +64,9 @@ def make_config(*layers: Layer) -> RunConfig:
     return validated(RunConfig, merged, remedy="`txtdiff config` lists all settings.")
 
 
-def validated(group: type[Group], tree: Layer, prefix: str = "", remedy: str | None = None) -> Group:
+def validated(
+    group: type[Group], tree: Layer, prefix: str = "", remedy: str | None = None, context: str | None = None
+) -> Group:
     """Settings of one group from nested values as files and the command line have them: "none" is None.
 
     Args:
@@ -71,13 +74,14 @@ def validated(group: type[Group], tree: Layer, prefix: str = "", remedy: str | N
         tree: their values; a nested group may be a table or settings already.
         prefix: what to call the group in an error, e.g. "base" for base.n_steps.
         remedy: what to say beside an error.
+        context: STORED for what a checkpoint was made with.
 
     Raises:
         InputError: an unknown setting (with a suggestion), a value out of range, a setting without effect;
             a line for each.
     """
     try:
-        return group.model_validate(_spelled_out(tree, group))
+        return group.model_validate(_spelled_out(tree, group), context=context)
     except ValidationError as error:
         raise InputError(_explain(error, group, prefix), remedy) from error
 
@@ -110,7 +114,7 @@ def preset_layer(name: str) -> Layer:
 
 def file_layer(path: Path) -> Layer:
     """The settings of a TOML file."""
-    text = read_text(path, "a settings file", SETTINGS_LIMIT_BYTES)
+    text = read_text(expand_home(path), "a settings file", SETTINGS_LIMIT_BYTES)
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -146,7 +150,7 @@ def config_from_toml(text: str, source: str) -> RunConfig:
         source: what to call it in an error.
     """
     try:
-        return make_config(tomllib.loads(text))
+        return validated(RunConfig, tomllib.loads(text), context=STORED)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{source} cannot be read as TOML: {error}") from error
     except InputError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tomli_w
 
@@ -18,35 +19,44 @@ _WIDTH = 100
 def annotated(settings: Settings) -> str:
     """`settings` as TOML with each setting's documentation above it; reads back as the same settings.
 
-    A group that is unset is shown with its defaults, commented out.
+    What is unset is shown commented out, a group with its defaults: "#name = value" without a space, so that
+    it can be told from prose and comes into force when the "#" is taken off.
     """
     return "\n".join(_group_lines(settings, "")) + "\n"
 
 
-def _group_lines(group: Settings, path: str) -> Iterator[str]:
-    inner: list[tuple[str, Settings, str]] = []
-    unset: list[tuple[str, Settings]] = []
+def _group_lines(group: Settings, path: str, mark: str = "") -> Iterator[str]:
+    """Lines of a group and those in it; `mark` stands before what is not prose."""
+    inner: list[tuple[str, Settings, str, str]] = []
     values = plain_tree(group)
     for name, field in type(group).model_fields.items():
         value, kind = getattr(group, name), inner_group(type(group), name)
+        description = field.description or ""
         if isinstance(value, Settings):
-            inner.append((name, value, field.description or ""))
+            inner.append((name, value, mark, description))
             continue
-        if kind is not None:
-            unset.append((name, kind.model_construct()))
-        yield from _comment(field.description or "")
-        # TOML has no null: a setting that is unset and unset by default is shown, but commented out.
-        shown = tomli_w.dumps({name: values[name]}).strip() if name in values else f"# {name} = none"
-        yield from (*shown.split("\n"), "")
-    for name, value, description in inner:
+        if kind is not None and name not in values:
+            inner.append((name, kind.model_construct(), "#", description))
+            continue
+        if kind is not None:  # unset although its default is a group: both at once would be no TOML
+            inner.append((name, kind.model_construct(), "#", f'In place of {name} = "none" above.'))
+        yield from _comment(description)
+        yield from (*_value_lines(name, values, mark), "")
+    for name, value, its_mark, description in inner:
         inner_path = f"{path}.{name}" if path else name
         yield from _comment(description)
-        yield from (f"[{inner_path}]", "")
-        yield from _group_lines(value, inner_path)
-    for name, value in unset:
-        inner_path = f"{path}.{name}" if path else name
-        for line in (f"[{inner_path}]", "", *_group_lines(value, inner_path)):
-            yield f"# {line}" if line and not line.startswith("#") else line
+        yield from (f"{its_mark}[{inner_path}]", "")
+        yield from _group_lines(value, inner_path, its_mark)
+
+
+def _value_lines(name: str, values: Mapping[str, Any], mark: str) -> list[str]:
+    if name not in values:  # TOML has no null: what is unset by default too is commented out
+        return [f'#{name} = "none"']
+    first, *rest = tomli_w.dumps({name: values[name]}).strip().split("\n")
+    if not mark or not rest:
+        return [mark + first, *rest]
+    *items, last = map(str.strip, rest)  # of a list, whose lines would look like prose behind a mark
+    return [mark + first + " ".join(items).removesuffix(",") + last]
 
 
 def _comment(text: str) -> list[str]:

@@ -37,13 +37,16 @@ class Likelihood:
     bits: float
     standard_error: float
     n: int
+    """Pictures measured."""
     n_steps: int
     failures: Mapping[str, int]
-    """Pictures that could not be read, counted by cause; others were measured in their place."""
+    """Pictures of those asked for that could not be read, counted by cause; they are not among the n."""
 
 
 def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, device: str) -> Likelihood:
     """Bits per dimension of a base model's averaged weights on the first n pictures of a fixed shuffle.
+
+    Those that cannot be read are left out, so that each picture counts once.
 
     Args:
         model: a run or a checkpoint.
@@ -53,7 +56,7 @@ def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, 
         device: "cpu", "cuda" or "cuda:<number>".
 
     Raises:
-        InputError: n is 0 or less, an upsampler, or no pictures.
+        InputError: n is 0 or less, an upsampler, or no pictures that can be read.
     """
     if n < 1:
         raise InputError(f"--n {n}: no pictures are asked for", "Give 1 or more.")
@@ -68,13 +71,21 @@ def measure_likelihood(model: Path, catalog: Path, n: int, n_steps: int | None, 
     failures: Counter[str] = Counter()
     with progress("measuring", n * spacing) as advance:
         for first in range(0, n, _BATCH):
-            samples = [dataset[position] for position in range(first, min(first + _BATCH, n))]
-            batch = collate(samples, conditions_of(config.model))
-            failures.update(cause for _, cause in batch.failures)
-            bits += _bits(network.to(device), config, batch, kept, partial(advance, len(batch)))
-    mean = sum(bits) / n
-    variance = sum((value - mean) ** 2 for value in bits) / max(n - 1, 1)
-    return Likelihood(mean, math.sqrt(variance / n), n, spacing, failures)
+            drawn = [dataset[position] for position in range(first, min(first + _BATCH, n))]
+            # What stands in for a picture that cannot be read is measured at a position of its own.
+            samples = [sample for sample in drawn if not sample.failures]
+            failures.update(sample.failures[0][1] for sample in drawn if sample.failures)
+            advance((len(drawn) - len(samples)) * spacing)
+            if samples:
+                batch = collate(samples, conditions_of(config.model))
+                bits += _bits(network.to(device), config, batch, kept, partial(advance, len(batch)))
+    if not bits:
+        raise InputError(
+            f"{catalog}: none of {n} pictures can be read", "Build it again, or give a larger --n."
+        )
+    mean = sum(bits) / len(bits)
+    variance = sum((value - mean) ** 2 for value in bits) / max(len(bits) - 1, 1)
+    return Likelihood(mean, math.sqrt(variance / len(bits)), len(bits), spacing, failures)
 
 
 def _pictures(catalog: Path, config: RunConfig) -> tuple[Rows, PictureDataset]:

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from datatools.atomic import atomic_open, write_bytes_atomic, write_text_atomic
 from datatools.console import progress
-from datatools.errors import InputError, suggest
+from datatools.errors import InputError
 from txtdiff.cascade import (
     Cascade,
     Prompt,
@@ -117,7 +117,7 @@ def plan_stages(
         fields |= layers.get(kind, {}) | layers.get(stage_name, {})
         if fields.get("fork_spacing") not in (None, "", "none"):
             del fields["n_steps"]
-        plans.append(_settings(fields, stage_name))
+        plans.append(validated(SamplerSettings, fields, stage_name))
     return plans
 
 
@@ -168,15 +168,6 @@ def _check_stages(named: Iterable[str], stages: Sequence[str]) -> None:
             raise InputError(f"--set {name}…: there is no such stage", f"There are {', '.join(known)}.")
 
 
-def _settings(fields: dict[str, Any], stage: str) -> SamplerSettings:
-    for name in fields:
-        if name not in SamplerSettings.model_fields:
-            raise InputError(
-                f"--set {stage}.{name}: unknown setting", suggest(name, SamplerSettings.model_fields)
-            )
-    return validated(SamplerSettings, fields, stage)
-
-
 def sample_to_folder(cascade: Cascade, plan: SamplingPlan) -> None:
     """Sample all pictures and write one PNG each, prompts.jsonl, grid.png and, if asked for, the .npz.
 
@@ -207,6 +198,7 @@ def _prepare_folder(out: Path, n: int) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         check_folder(out, n)
+        # An .npz stays: the fork's users sample a base and enlarge its .npz in one and the same folder.
         for summary in (_PROMPTS, GRID):
             (out / summary).unlink(missing_ok=True)
     except OSError as error:

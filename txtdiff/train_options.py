@@ -17,7 +17,8 @@ from datatools.console import count_option, say
 from datatools.errors import InputError
 from datatools.home import expand_home
 from txtdiff.pretrained import PREFIX
-from txtdiff.training.checkpoint import as_url, find_checkpoint
+from txtdiff.training.checkpoint import as_url, find_checkpoint, list_checkpoints
+from txtdiff.training.launch import n_launched
 
 if TYPE_CHECKING:  # settings take a third of a second to lay out, which --help has no use for
     from txtdiff.config import RunConfig
@@ -178,8 +179,10 @@ def _settings_of(init: Path) -> dict[str, Any]:
     from txtdiff.config_files import config_to_toml
     from txtdiff.training.contents import CONFIG, load_config
 
-    # Its weights are compared with the manifest where they are read, when the run begins.
-    tree = tomllib.loads(config_to_toml(load_config(find_checkpoint(init, contents=[CONFIG]))))
+    # Weights are compared with the manifest where they are read. But where there are several checkpoints, one
+    # whose weights will be passed over must not give its settings.
+    contents = None if len(list_checkpoints(expand_home(init))) > 1 else [CONFIG]
+    tree = tomllib.loads(config_to_toml(load_config(find_checkpoint(init, contents))))
     tree["data"] = {name: value for name, value in tree["data"].items() if name not in _OWN_TO_A_RUN}
     return {name: group for name, group in tree.items() if name != "run"}
 
@@ -215,7 +218,7 @@ def _run_dir(flags: TrainFlags) -> Path:
     """--out, else the parent project's variables, else a new directory under runs/."""
     named = [os.environ.get(name) for name in ("OPENAI_LOGDIR", "DIFFUSION_BLOB_LOGDIR")]
     given = flags.out or next((Path(name) for name in named if name), None)
-    if given is None and os.environ.get("WORLD_SIZE", "1") != "1":
+    if given is None and (n_launched() or 1) > 1:
         raise InputError(
             "several processes train, and each would name a run directory by its own clock", "Give --out."
         )

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from pydantic import ValidationError
-
 from datatools.errors import InputError
 from eval.generators.generator import Made
 from eval.machine.provenance import name_device
@@ -15,6 +13,7 @@ from eval.suites import Cell, Suite
 from eval.sweep import Setting, grid, make_setting
 from eval.sweep.options import SweepOptions
 from txtdiff.cascade import Cascade, Prompt, SamplerSettings, parse_sampler, sample_pictures
+from txtdiff.config_files import validated
 from txtdiff.diffusion.steps import parse_spacing
 from txtdiff.model.config import ModelConfig
 
@@ -148,13 +147,11 @@ def _guidance(scale: float, network: ModelConfig) -> dict[str, float]:
 
 def _checked(point: Mapping[str, Any]) -> SamplerSettings:
     try:
-        return SamplerSettings(**point)
-    except ValidationError as error:
-        reasons = "; ".join(
-            " ".join([*map(str, fault["loc"]), str(fault["msg"])]) for fault in error.errors()
-        )
+        return validated(SamplerSettings, point)
+    except InputError as error:
         steps = f"@{point['fork_spacing']}" if "fork_spacing" in point else f":{point['n_steps']}"
-        raise InputError(f"{point['sampler']}{steps}: {reasons}") from error
+        reasons = error.what.replace("\n", "; ")
+        raise InputError(f"{point['sampler']}{steps}: {reasons}", error.remedy) from error
 
 
 def _dump(settings: SamplerSettings, n_train_steps: int) -> dict[str, Any]:

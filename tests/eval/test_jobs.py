@@ -305,6 +305,10 @@ def test_a_setting_that_the_sampler_refuses_is_a_user_error(cascade: Cascade) ->
         cascade_settings(cascade, suite, SweepOptions(sampler=("euler:3",)), {})
     with pytest.raises(InputError, match="guidance_rescale"):
         cascade_settings(cascade, suite, SweepOptions(guidance_rescale=(0.5,)), {})
+    spoilt = SweepOptions(sampler=("ddim:3",), guidance=(3.0,), guidance_interval=((0.9, 0.2),))
+    with pytest.raises(InputError) as refused:
+        cascade_settings(cascade, suite, spoilt, {})
+    assert refused.value.what.startswith("ddim:3: guidance_interval 0.9, 0.2: give two rising numbers")
 
 
 def test_settings_differ_by_range_interval_and_a_weaker_model(

@@ -145,7 +145,10 @@ def test_the_newest_whole_one_of_a_bucket_is_taken(
 
 
 def test_a_checkpoint_is_there_only_with_what_goes_with_it(
-    copied: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copied: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Were it there before its log, the next start would find it, and never ask for the log again."""
     run_dir, url = copied
@@ -160,6 +163,8 @@ def test_a_checkpoint_is_there_only_with_what_goes_with_it(
         patch.setattr(LocalFileSystem, "cat_file", lost)
         with pytest.raises(InputError, match="connection lost"):
             fetch_newer(url, other, None)
+        assert fetch_newer(url, other, Path("step-4")) is None
+    assert "nothing was fetched" in capsys.readouterr().err
     assert not list_checkpoints(other) and not list(other.glob(".*"))
     assert fetch_newer(url, other, None) == other / "step-12"
     assert (other / "metrics.jsonl").read_bytes() == (run_dir / "metrics.jsonl").read_bytes()
@@ -210,7 +215,7 @@ def test_a_run_with_a_checkpoint_goes_on_without_its_bucket(
 ) -> None:
     run_dir, _ = copied
     assert fetch_newer("nowhere://x", run_dir, run_dir / "step-12") is None
-    assert "not looked into" in capsys.readouterr().err
+    assert "nothing was fetched" in capsys.readouterr().err
     with pytest.raises(InputError, match="cannot be read"):
         fetch_newer("nowhere://x", run_dir, None)
 

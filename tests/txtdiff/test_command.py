@@ -28,6 +28,7 @@ from txtdiff.sample_files import SamplingPlan, make_prompts, sample_to_folder
 from txtdiff.sample_options import unescape
 from txtdiff.sampler_settings import SamplerSettings
 from txtdiff.train_options import TrainFlags, run_config, training_plan
+from txtdiff.training.checkpoint import find_checkpoint
 from txtdiff.training.distributed import pick_device
 from txtdiff.training.trainer import train
 
@@ -190,6 +191,16 @@ def test_an_interrupted_run_leaves_no_prompts_of_the_run_before(
         assert json.loads(picture.text["txtdiff"])["txt"] == "NEW"
 
 
+def test_arrays_of_the_run_before_stay(
+    small_cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fork's users enlarge them in the folder that they lie in."""
+    monkeypatch.setattr("txtdiff.sample_files.sample_pictures", faked(1))
+    sample_to_folder(small_cascade, replace(sampling(tmp_path, "OLD", 2), npz=True))
+    sample_to_folder(small_cascade, sampling(tmp_path, "NEW", 4))
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["samples_2x4x4x3.npz"]
+
+
 def test_no_more_pictures_are_held_than_the_grid_shows(
     small_cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,8 +258,14 @@ def test_paths_hold_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert recorded("~/base") == str(tmp_path / "home" / "base")
     assert recorded("pretrained:mini") == "pretrained:mini"
     assert recorded("s3://bucket/run") == "s3:/bucket/run"  # as a Path has it
-    resume = ["--data_dir", "x", "--image_size", "64", "--resume_checkpoint", "old/model000002.pt"]
+    resume = ["--data_dir", "~/x", "--image_size", "64", "--resume_checkpoint", "old/model000002.pt"]
     settings = run_config(TrainFlags(images=None), None, resume)
+    assert settings.data.folder == tmp_path / "home" / "x"
+    (tmp_path / "home" / "run").mkdir(parents=True)
+    (tmp_path / "home" / "my.toml").write_text("[run]\nimages = 3\n")
+    assert run_config(TrainFlags(images=None), Path("~/my.toml"), []).run.images == 3
+    with pytest.raises(InputError, match="run holds no valid checkpoint"):
+        find_checkpoint(Path("~/run"))
     assert settings.run.init == tmp_path / "old" / "model000002.pt"
 
 
@@ -261,6 +278,8 @@ def test_several_processes_are_told_one_run_directory(
     flags = TrainFlags(preset="mini-base", images=None)
     assert training_plan(flags, None, []).out.parent == Path("runs")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    assert training_plan(flags, None, []).out.parent == Path("runs")  # torchrun gives a rank too
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(InputError, match="several processes") as refused:
         training_plan(flags, None, [])
     assert refused.value.remedy == "Give --out."
@@ -356,7 +375,7 @@ def test_config_prints_what_a_stage_of_sample_takes(run: Run, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert SamplerSettings(**tomllib.loads(printed)) == SamplerSettings()
     for name, field in SamplerSettings.model_fields.items():
-        assert f"\n{name} = " in f"\n{printed}" or f"\n# {name} = none" in printed
+        assert f"\n{name} = " in f"\n{printed}" or f'\n#{name} = "none"' in printed
         assert field.description
         assert field.description.split()[0] in printed
     assert run("config", "--sampler", "--preset", "mini-base") == 2

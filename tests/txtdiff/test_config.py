@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,7 +120,7 @@ def test_values_on_the_command_line(pair: str, value: object) -> None:
         (["model.text.attention.gain_scale=0"], "gain_scale: Input should be greater than 0"),
         (["model.text.max_length=1"], "max_length: Input should be greater than or equal to 2"),
         (["model.channel_mult=0.001,1"], "leaves a level no channel of 128"),
-        (["model.channel_mult=-1,1"], "leaves a level no channel of 128"),
+        (["model.channel_mult=-1,1"], "model.channel_mult.0: Input should be greater than 0"),
         (["model.captions.size.heads=3"], "3 heads cannot share a width of 512"),
         (
             ["model.text.attention.resolutions_px=7"],
@@ -134,10 +136,8 @@ def test_values_on_the_command_line(pair: str, value: object) -> None:
             ["model.recompute_resolutions_px=5"],
             "model.recompute_resolutions_px has no effect: the network has",
         ),
-        (
-            ["model.upsampler.small_size_px=24", "data.low_res.filter=area"],
-            'data.low_res.filter = "area" needs a whole-number factor, and model.image_size_px is 64',
-        ),
+        (["model.text.attention.resolutions_px=[]"], "leaves no text layer"),
+        (["model.channel_mult=1e308,1"], "model.channel_mult.0: Input should be less than or equal to 256"),
         (
             [
                 "model.upsampler.small_size_px=8",
@@ -170,6 +170,17 @@ def test_a_group_alone_is_read_as_the_whole_is() -> None:
         validated(SamplerSettings, {"guidance_txt": float("nan")}, "base")
     with pytest.raises(InputError, match=r"^base: eta does nothing for dpmpp_2m"):
         validated(SamplerSettings, {"eta": 1}, "base")
+
+
+def test_a_checkpoint_may_have_settings_that_do_nothing() -> None:
+    """They were no error when it was made, or are none in the fork; its weights are not lost over them."""
+    idle = ["model.recompute_resolutions_px=[5]", "optim.caption_lr=1e-5"]
+    with pytest.raises(InputError, match="no effect"):
+        changed(*idle)
+    text = "[model]\nrecompute_resolutions_px = [5]\n[optim]\ncaption_lr = 1e-5\n"
+    assert config_from_toml(text, "config.toml").model.recompute_resolutions_px == (5,)
+    with pytest.raises(InputError, match=r"config\.toml: .*belong together"):
+        config_from_toml(text + "[diffusion.low_res_noise]\n", "config.toml")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -236,15 +247,52 @@ def test_every_setting_is_printed_with_its_group_even_where_that_is_unset() -> N
     printed: dict[str, str] = {"": ""}
     path = ""
     for line in annotated(RunConfig()).splitlines():
-        heading = re.fullmatch(r"(?:# )?\[([a-z_.]+)\]", line)
+        heading = re.fullmatch(r"#?\[([a-z_.]+)\]", line)
         path = heading.group(1) if heading else path
         printed[path] = f"{printed.get(path, '')}\n{line}"
     for path, group in groups_of(RunConfig):
         for name in group.model_fields:
             if (path + "." + name).lstrip(".") not in printed:  # the heading of a group stands for it
-                assert re.search(rf"^(# )?{name} = ", printed[path], re.MULTILINE), f"{path}.{name}"
-    assert '# tower = "ViT-L-14-336-quickgelu"' in printed["model.captions"]
-    assert "# small_size_px = 64" in printed["model.upsampler"]
+                assert re.search(rf"^#?{name} = ", printed[path], re.MULTILINE), f"{path}.{name}"
+    assert '#tower = "ViT-L-14-336-quickgelu"' in printed["model.captions"]
+    assert "#small_size_px = 64" in printed["model.upsampler"]
+
+
+def commented_blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Each group that is commented out, by its path: its lines without their marks."""
+    for block in re.split(r"(?m)^(?=#?\[)", text):
+        if block.startswith("#["):
+            yield block[2 : block.index("]")], re.sub(r"(?m)^#(?! )", "", block)
+
+
+@pytest.mark.parametrize("pairs", [(), ("model.text=none",)])
+def test_what_is_commented_out_comes_into_force_without_its_mark(pairs: tuple[str, ...]) -> None:
+    text = annotated(changed(*pairs))
+    kinds = dict(groups_of(RunConfig))
+    blocks = dict(commented_blocks(text))
+    assert {"model.captions", "model.captions.size", "model.upsampler", "data.synth"} <= {*blocks}
+    for path, block in blocks.items():
+        found: Any = tomllib.loads(block)
+        for name in path.split("."):
+            found = found[name]
+        own = {name for name in kinds[path].model_fields if f"{path}.{name}" not in kinds}
+        assert {*found} == own, path
+        validated(kinds[path], found)
+    whole = tomllib.loads(re.sub(r"(?m)^#(?! )", "", annotated(RunConfig())))
+    for name in ("captions", "upsampler"):
+        kind = kinds[f"model.{name}"]
+        own = {key: value for key, value in whole["model"][name].items() if key != "size"}
+        assert validated(kind, own) == kind.model_construct()
+
+
+def test_a_group_that_is_off_is_told_from_its_settings_below() -> None:
+    text = annotated(changed("model.text=none"))
+    lines = text.split("\n")
+    assert lines[lines.index("#[model.text]") - 1] == '# In place of text = "none" above.'
+    whole = tomllib.loads(re.sub(r"(?m)^#(?! )", "", text.replace('\ntext = "none"\n', "\n")))
+    default = RunConfig().model.text
+    assert default is not None
+    assert validated(type(default), whole["model"]["text"]) == default
 
 
 def test_every_setting_is_read_somewhere() -> None:

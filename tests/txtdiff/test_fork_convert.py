@@ -341,6 +341,9 @@ def hostile(kind: str, path: Path, proof: Path) -> None:
     elif kind == "truncated":
         torch.save({"out.2.weight": torch.zeros(10_000)}, path)
         path.write_bytes(path.read_bytes()[:5_000])
+    elif kind == "truncated, old form":
+        torch.save({"out.2.weight": torch.zeros(99)}, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:330])
     elif kind == "noise":
         path.write_bytes(bytes(range(256)) * 40)
     else:
@@ -356,6 +359,7 @@ def hostile(kind: str, path: Path, proof: Path) -> None:
         "list",
         "numbers",
         "truncated",
+        "truncated, old form",
         "noise",
         "empty",
     ],

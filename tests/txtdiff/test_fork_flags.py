@@ -17,6 +17,7 @@ from txtdiff.fork import fork_settings, split_words
 from txtdiff.fork.files import read_config_json
 from txtdiff.fork.flags import NoEffect, Only, To
 from txtdiff.fork.parse import FLAGS, parse_fork_flags, script_of
+from txtdiff.fork.plan import fork_plan
 from txtdiff.fork.sampling import fork_sampling
 from txtdiff.fork.training import NO_END_IMAGES
 from txtdiff.sample_options import SampleFlags
@@ -256,6 +257,12 @@ def test_a_sampling_line_lists_what_does_nothing_in_it() -> None:
         "--blur_prob 0.5 has no effect: --base_samples is given",
         "--blur_sigma_max 0.9 has no effect: --base_samples is given",
     ]
+
+
+def test_of_flags_that_were_not_given_nothing_is_told() -> None:
+    line = "--model_path m.pt --large_size 32 --small_size 16 --base_samples b.npz --batch_size 0"
+    with pytest.raises(InputError, match=r"^--batch_size 0: no pictures to make"):
+        fork_plan(line.split(), "cpu")
 
 
 def test_words_of_the_fork_and_ours_are_told_apart() -> None:

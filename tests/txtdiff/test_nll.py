@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from tiny import tiny_catalog, tiny_config
 from torch import Tensor
 
 import txtdiff.likelihood
+from datatools.errors import InputError
 from txtdiff.cli import nll_command
+from txtdiff.data.order import index_at
 from txtdiff.diffusion.denoiser import Denoiser, Prediction
 from txtdiff.diffusion.losses import training_losses
 from txtdiff.diffusion.nll import bits_per_dimension
@@ -120,11 +123,14 @@ def test_pictures_that_fail_are_told_and_classes_without_a_name_have_their_numbe
     classes = (f"data.class_map={tmp_path / 'map.json'}", "data.class_name=key", "data.class_unknown=5")
     train(tiny_config(catalog, "run.images=4", "model.n_classes=7", *classes), tmp_path / "run")
     labels: list[int] = []
+    told: list[tuple[float, int]] = []
     bits = txtdiff.likelihood._bits
 
     def listening(network: Any, config: Any, batch: Any, *rest: Any) -> list[float]:
         labels.extend(batch.y.tolist())
-        return bits(network, config, batch, *rest)
+        found = bits(network, config, batch, *rest)
+        told.extend(zip(found, batch.y.tolist(), strict=True))
+        return found
 
     monkeypatch.setattr(txtdiff.likelihood, "_bits", listening)
     found = measure_likelihood(tmp_path / "run", catalog, 10, 2, "cpu")
@@ -132,9 +138,17 @@ def test_pictures_that_fail_are_told_and_classes_without_a_name_have_their_numbe
     assert (found.n, found.failures) == (10, {})
     (tmp_path / "pictures" / "000.png").unlink()
     (tmp_path / "pictures" / "001.png").write_bytes(b"no picture")
+    labels.clear()
     spoilt = measure_likelihood(tmp_path / "run", catalog, 10, 2, "cpu")
-    assert spoilt.n == 10
-    assert {"missing", "unknown_format"} == {*spoilt.failures} and sum(spoilt.failures.values()) >= 2
+    assert (spoilt.n, spoilt.failures) == (8, {"missing": 1, "unknown_format": 1})
+    assert labels == [5] * 8  # each of the others once, and no class that only the spoilt ones have
+    of_the_others = [value for value, label in told if label == 5][:8]
+    assert spoilt.bits == pytest.approx(statistics.mean(of_the_others))
+    assert spoilt.standard_error == pytest.approx(statistics.stdev(of_the_others) / math.sqrt(8))
     with pytest.raises(typer.Exit) as ended:
         nll_command(tmp_path / "run", catalog, 10, 2, "cpu")
     assert ended.value.exit_code == 1
+    first = index_at(0, 10, seed=0)
+    (tmp_path / "pictures" / f"{first:03}.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="none of 1 pictures can be read"):
+        measure_likelihood(tmp_path / "run", catalog, 1, 2, "cpu")

@@ -255,6 +255,9 @@ def test_one_process_trains_once_in_a_directory(catalog: Path, tmp_path: Path) -
 
     assert train(config, tmp_path / "run", begin_another).kind == "finished"
     assert train(config, tmp_path / "run").kind == "was_finished"
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(InputError, match="round cannot be written"):
+        train(config, tmp_path / "round")
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2])
@@ -320,6 +323,15 @@ def test_a_checkpoint_is_hashed_once(
         hashed.clear()
         use()
         assert hashed.count("model.safetensors") == hashed.count("optim.safetensors") == 1
+
+
+def test_settings_and_weights_of_init_are_of_one_checkpoint(catalog: Path, tmp_path: Path) -> None:
+    for images, lr in ((4, "1e-3"), (8, "5e-4")):
+        train(tiny_config(catalog, f"run.images={images}", f"optim.lr={lr}"), tmp_path / "run")
+    spoilt = tmp_path / "run" / "step-8" / "model.safetensors"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1] + b"!")
+    flags = TrainFlags(init=tmp_path / "run", catalog=catalog, images=4)
+    assert run_config(flags, None, []).optim.lr == 1e-3
 
 
 def test_a_mistyped_rate_is_told_before_anything_is_read(

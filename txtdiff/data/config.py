@@ -54,7 +54,7 @@ class LowResConfig(Settings):
     filter: Literal["area", "bilinear", "antialiased_bilinear", "bicubic", "antialiased_bicubic"] = (
         "antialiased_bicubic"
     )
-    """Interpolation that makes the picture small. "area" averages; it needs a whole-number factor."""
+    """Interpolation that makes the picture small. "area" averages what falls together."""
     blur_probability: Probability = 0.0
     """How often the small picture is blurred, so that the model learns to sharpen."""
     blur_sigma_min_px: Annotated[float, Field(gt=0)] = 0.4

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datatools.console import messages, plain, say
 from datatools.errors import InputError
-from txtdiff.config import RunConfig
+from txtdiff.config import STORED, RunConfig
 from txtdiff.config_files import config_to_toml, validated
 from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.fork.files import MODEL_FILE, ForkRun, find_fork_run, read_config_json, read_state, samples_at
@@ -132,7 +132,7 @@ def _read(
         files[OPTIMIZER] = optimizer
     diffusion = validated(DiffusionConfig, diffusion_settings(flags, network.config), "diffusion")
     groups = {"model": network.config, "diffusion": diffusion, "averaging": averages}
-    config = validated(RunConfig, groups)
+    config = validated(RunConfig, groups, context=STORED)  # the fork takes text that nothing reads
     files[CONFIG] = config_to_toml(config)
     images = _images(run, batch_size)
     # Of an average that was arithmetic from the beginning: the first weights and those after each step.

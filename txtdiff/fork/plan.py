@@ -39,7 +39,8 @@ def fork_plan(argv: Sequence[str], device: str) -> ForkPlan:
     for note in asked.notes:
         say(note)
     if (asked.n is not None and asked.n < 1) or asked.batch_size < 1:
-        raise InputError(f"--num_samples {asked.n} --batch_size {asked.batch_size}: no pictures to make")
+        n = "" if asked.n is None else f"--num_samples {asked.n} "
+        raise InputError(f"{n}--batch_size {asked.batch_size}: no pictures to make")
     stage = _stage(asked, device)
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
     if asked.flags.upsampler:

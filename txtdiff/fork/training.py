@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datatools.errors import InputError
+from datatools.home import expand_home
 from txtdiff.fork.flags import To
 from txtdiff.fork.parse import ForkFlags
 from txtdiff.model.config import ModelConfig
@@ -76,7 +77,7 @@ def _direct(flags: ForkFlags) -> Iterator[Setting]:
 def _data(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
     if not flags.text("data_dir"):
         raise InputError("the fork's command line: --data_dir is missing", "Give the folder of pictures.")
-    yield "data.folder", Path(flags.text("data_dir")).absolute()
+    yield "data.folder", expand_home(flags.text("data_dir")).absolute()
     if flags.whole("perf_num_workers") > 0:
         yield "data.prefetch", flags.whole("perf_prefetch_factor")
     # Boxes and scales belong to pictures with a .txt file: without text the fork reads none of them.
@@ -104,13 +105,13 @@ def _classes(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:
 
 
 def _sidecar(flags: ForkFlags, name: str, path: str) -> Iterator[Setting]:
-    file = flags.text(name)
-    if not file:
+    if not flags.text(name):
         return
-    if not Path(file).is_file():
+    file = expand_home(flags.text(name))
+    if not file.is_file():
         # The fork went on without a word, and without the data.
         raise InputError(f"--{name}: there is no file {file}", "Correct the path or leave the flag out.")
-    yield path, Path(file).absolute()
+    yield path, file.absolute()
 
 
 def _crops(flags: ForkFlags, model: ModelConfig) -> Iterator[Setting]:

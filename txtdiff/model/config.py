@@ -26,6 +26,9 @@ __all__ = [
 VOCAB_SIZES = {"char": 105, "clip": 49415}
 """Tokenizers of a transcription and how many tokens they know (txtdiff.data.tokenizer)."""
 
+Mult = Annotated[float, Field(gt=0, le=256)]
+"""A level's width in multiples of the first."""
+
 Count = Annotated[int, Field(ge=1, le=256)]
 """A number of layers. Bounded: settings may be a stranger's, and a million layers take hours to refuse."""
 
@@ -308,7 +311,7 @@ class ModelConfig(Settings):
     channels: PositiveInt = 128
     """Width of the first level, C."""
 
-    channel_mult: Annotated[tuple[float, ...], Field(min_length=1, max_length=16)] = (1, 2, 3, 4)
+    channel_mult: Annotated[tuple[Mult, ...], Field(min_length=1, max_length=16)] = (1, 2, 3, 4)
     """Width of each level as a multiple of C; each level halves the resolution."""
 
     n_res_blocks: Count = 2

@@ -168,8 +168,8 @@ def _text_self_attention(config: ModelConfig, level: int, last: bool) -> bool:
     if config.text is None:
         return False
     attention = config.text.attention
-    smallest_factor = min(config.map_size_px // resolution for resolution in attention.resolutions_px)
-    at_largest = 1 << level == smallest_factor
+    factors = [config.map_size_px // resolution for resolution in attention.resolutions_px]
+    at_largest = 1 << level == min(factors, default=None)
     return {
         "none": False,
         "final": at_largest and last,

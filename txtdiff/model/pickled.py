@@ -13,11 +13,6 @@ from datatools.errors import InputError
 
 __all__ = ["named_tensors", "read_pickled"]
 
-# What torch.load raises for files that are no weights, or hold more than tensors.
-_UNREADABLE = (
-    OSError, RuntimeError, UnpicklingError, ValueError, TypeError, EOFError, AttributeError, LookupError,
-)  # fmt: skip
-
 
 def read_pickled(path: Path, what: str, remedy: str | None = None) -> Any:
     """What a file of PyTorch's holds, on the CPU: tensors, numbers, texts and plain containers only.
@@ -31,7 +26,7 @@ def read_pickled(path: Path, what: str, remedy: str | None = None) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except Exception as error:  # for a damaged file PyTorch raises anything: AssertionError, struct.error
         raise InputError(f"{path} cannot be read as {what}: {_why(error)}", remedy) from error
 
 

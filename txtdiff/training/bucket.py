@@ -147,7 +147,7 @@ def fetch_newer(url: str, run_dir: Path, newest: Path | None) -> Path | None:
     except _UnreachableError as error:
         if newest is None:
             raise
-        say(error.what, warning="not looked into")
+        say(error.what, warning="nothing was fetched")
         return None
     if fetched is not None:
         say(f"{fetched.name} was fetched from {url}")

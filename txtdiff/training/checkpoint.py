@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from datatools.atomic import fsync_directory, make_directory
 from datatools.console import plain, say
 from datatools.errors import InputError
+from datatools.home import expand_home
 from txtdiff.pretrained import PREFIX, bundled_stage
 
 if TYPE_CHECKING:  # checkpoints are found and verified without torch
@@ -258,7 +259,7 @@ def check_there(path: Path) -> None:
     """
     if str(path).startswith(PREFIX):
         bundled_stage(str(path))
-    elif as_url(path) is None and not path.is_dir():
+    elif as_url(path) is None and not expand_home(path).is_dir():
         raise InputError(
             f"there is no directory {path}", "Give a run directory, or one of its step-<images>."
         )
@@ -283,6 +284,7 @@ def find_checkpoint(path: Path, contents: Collection[str] | None = None) -> Path
         from txtdiff.training.bucket import fetch_checkpoint  # fsspec is loaded where a bucket is named
 
         path = fetch_checkpoint(url)
+    path = expand_home(path)
     if _NAME.fullmatch(path.name) or (path / MANIFEST).exists():
         verify_checkpoint(path, contents)
         return path

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datatools.console import messages, plain
 from datatools.errors import InputError
+from txtdiff.training.launch import n_launched
 
 __all__ = [
     "Ranks",
@@ -54,12 +55,13 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     Args:
         device: "cuda" joins through NCCL, "cpu" through gloo.
     """
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    n = n_launched()
+    if n is None:
         yield Ranks()
         return
     ranks = Ranks(
         rank=int(os.environ["RANK"]),
-        n=int(os.environ["WORLD_SIZE"]),
+        n=n,
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
     )
     if device == "cuda":

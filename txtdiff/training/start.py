@@ -175,8 +175,9 @@ def _compare(saved: RunConfig, wanted: RunConfig, checkpoint: Path, ranks: Ranks
     changes = _changes(saved, wanted)
     remedy = "Choose another --out, or train with the settings of that run (its config.toml)."
     _refuse_others(changes, checkpoint, remedy)
-    for _, line in changes if ranks.leads else []:
-        say(line, warning="changed since the checkpoint")
+    for name, line in changes if ranks.leads else []:
+        if name != "run.init":  # where the run began, however that is spelled now
+            say(line, warning="changed since the checkpoint")
 
 
 def _refuse_others(changes: Sequence[Change], source: Path, remedy: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from datatools.console import messages
+from txtdiff.training.launch import n_launched
 
 __all__ = ["stop_on_signal"]
 
@@ -22,7 +23,9 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
         if wished:
             raise KeyboardInterrupt
         wished = True
-        messages.print("stopping after this step, several processes after a few; once more to stop at once")
+        alone = (n_launched() or 1) == 1
+        when = "after this step" if alone else "once all processes agree, within a few steps"
+        messages.print(f"stopping {when}; once more to stop at once")
 
     before = {which: signal.signal(which, note) for which in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ from txtdiff.training.watch import Watch, open_watch
 
 __all__ = ["Outcome", "compile_blocks", "train"]
 
-_held: set[Path] = set()
+_held: set[str] = set()
 """Run directories that this process trains in. Its own lock on them keeps out other processes alone."""
 
 
@@ -222,7 +223,7 @@ def _holding(out: Path, ranks: Ranks) -> Iterator[None]:
         wait_for_all(ranks)
         yield
         return
-    key = out.resolve()
+    key = os.path.realpath(out)
     if key in _held:
         raise InputError(f"this process is training in {out} already", "Choose another --out.")
     _held.add(key)
