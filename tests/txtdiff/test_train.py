@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import safetensors.torch
@@ -28,7 +30,7 @@ from txtdiff.stages import load_stage
 from txtdiff.train_options import TrainFlags, run_config
 from txtdiff.training import start, step, watch, weights
 from txtdiff.training.checkpoint import list_checkpoints, newest_checkpoint
-from txtdiff.training.distributed import Ranks
+from txtdiff.training.distributed import Ranks, from_leader
 from txtdiff.training.export import export_weights
 from txtdiff.training.metrics import add_grad_norm, add_losses, averages_of, new_totals
 from txtdiff.training.start import start_or_resume
@@ -297,6 +299,12 @@ def test_what_a_run_goes_on_from_is_decided_once_for_all_ranks(
     for rank in (0, 1):
         with pytest.raises(InputError, match=r"model1\.pt is no modelN\.pt"):
             start_or_resume(missing, tmp_path, cpu, Ranks(rank, 2))
+        monkeypatch.setattr(torch.distributed, "broadcast_object_list", from_first)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for rank in (0, 1):
+        with pytest.raises(OSError, match="No space left"):
+            from_leader(Mock(side_effect=full), Ranks(rank, 2))
         monkeypatch.setattr(torch.distributed, "broadcast_object_list", from_first)
 
 

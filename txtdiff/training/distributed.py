@@ -117,7 +117,7 @@ def from_leader(decide: Callable[[], T], ranks: Ranks) -> T:
     """What the leading rank's `decide` returns, on every rank; the others do not call it.
 
     Raises:
-        InputError: the leading rank's, on every rank.
+        InputError, OSError: the leading rank's, on every rank: none may wait for one that is gone.
     """
     if ranks.n == 1:
         return decide()
@@ -125,10 +125,10 @@ def from_leader(decide: Callable[[], T], ranks: Ranks) -> T:
     if ranks.leads:
         try:
             told = [decide()]
-        except InputError as error:
+        except (InputError, OSError) as error:
             told = [error]
     dist.broadcast_object_list(told)
-    if isinstance(told[0], InputError):
+    if isinstance(told[0], InputError | OSError):
         raise told[0]
     result: T = told[0]
     return result
