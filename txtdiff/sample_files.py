@@ -35,6 +35,8 @@ __all__ = ["SamplingPlan", "Wishes", "check_prompts", "make_prompts", "plan_stag
 
 _MAX_GRID = 100
 _PROMPTS = "prompts.jsonl"
+_STEPS = ("n_steps", "fork_spacing")
+"""Two ways to say how many steps: a wish for one takes the place of what stood for both before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +112,13 @@ def plan_stages(
     for stage_name in stages:
         kind = "base" if stage_name == "base" else "upsampler"
         fields: dict[str, Any] = {"sampler": "dpmpp_2m", "n_steps": 30, **(recommended or {}).get(kind, {})}
-        if wishes.sampler is not None:
-            fields = {k: v for k, v in fields.items() if k != "fork_spacing"} | parse_sampler(wishes.sampler)
         if kind == "base":
             fields |= _guidance(wishes, cascade)
-        fields |= layers.get(kind, {}) | layers.get(stage_name, {})
-        if fields.get("fork_spacing") not in (None, "", "none"):
-            del fields["n_steps"]
+        sampler = parse_sampler(wishes.sampler) if wishes.sampler is not None else {}
+        for wished in (sampler, layers.get(kind, {}), layers.get(stage_name, {})):
+            if any(wished.get(name, "none") != "none" for name in _STEPS):
+                fields = {name: value for name, value in fields.items() if name not in _STEPS}
+            fields |= wished
         plans.append(validated(SamplerSettings, fields, stage_name))
     return plans
 

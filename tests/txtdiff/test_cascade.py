@@ -357,6 +357,18 @@ def test_settings_of_a_stage_are_spelled_as_in_a_settings_file(cascade: Cascade)
     assert "base.eta: " in refused.value.what
 
 
+def test_steps_are_wished_for_in_one_way_or_the_other(cascade: Cascade) -> None:
+    def plan(*changes: str, **recommended: Any) -> SamplerSettings:
+        changes = ("base.sampler=ddim", *changes)
+        return plan_stages(cascade, Wishes(changes=changes), {"base": recommended})[0]
+
+    assert plan("base.fork_spacing=10,10", n_steps=7).fork_spacing == "10,10"
+    assert (of_steps := plan("base.n_steps=5", fork_spacing="50")).n_steps == 5 and not of_steps.fork_spacing
+    assert plan("base.fork_spacing=none", n_steps=7).n_steps == 7
+    with pytest.raises(InputError, match="fork_spacing takes the place of n_steps: give one of them"):
+        plan("base.n_steps=5", "base.fork_spacing=50")
+
+
 def test_foreign_tokenizers_are_refused_not_guessed() -> None:
     model = StageModel(
         small_network(text=TEXT.model_copy(update={"tokenizer": "bpe.json"})), DiffusionConfig()
