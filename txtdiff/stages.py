@@ -12,6 +12,8 @@ from torch import Tensor
 
 from datatools.errors import InputError
 from txtdiff.conditioning import StageModel
+from txtdiff.config import RunConfig
+from txtdiff.diffusion.config import DiffusionConfig
 from txtdiff.model.config import ModelConfig
 from txtdiff.training.checkpoint import digest_of, find_checkpoint
 from txtdiff.training.weights import load_network, read_network
@@ -81,12 +83,37 @@ def load_cascade(
         weights: "averaged", "raw", or the rate of an average; the same for every stage.
         weaker: checkpoint of the network that autoguidance leads the base away from.
         device: where to sample.
+
+    Raises:
+        InputError: a checkpoint that cannot be used, or a weaker network of another process or picture.
     """
     stages = [load_stage(path, weights, device) for path in paths]
     if weaker is not None and stages:
-        network = load_network(weaker, weights)[0].to(device)
-        stages[0] = replace(stages[0], model=replace(stages[0].model, weaker=network))
+        network, config = load_network(weaker, weights)
+        _check_weaker(config, stages[0], weaker)
+        stages[0] = replace(stages[0], model=replace(stages[0].model, weaker=network.to(device)))
     return Cascade(tuple(stages))
+
+
+def _check_weaker(weaker: RunConfig, base: Stage, path: Path) -> None:
+    """What both say of a noisy picture is added up: they must say the same thing of the same picture."""
+    theirs, ours = _said_of(weaker.model, weaker.diffusion), _said_of(base.config, base.model.diffusion)
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise InputError(
+                f"{path} cannot lead the base away: its {name} is {theirs[name]}, the base's {value}",
+                "Give an earlier or a smaller network that was trained as the base was.",
+            )
+
+
+def _said_of(model: ModelConfig, diffusion: DiffusionConfig) -> dict[str, object]:
+    process = ("noise_schedule", "n_steps", "parameterisation", "variance")
+    return {
+        "model.image_size_px": model.image_size_px,
+        "model.image_channels": model.image_channels,
+        "model.upsampler.small_size_px": model.upsampler and model.upsampler.small_size_px,
+        **{f"diffusion.{name}": getattr(diffusion, name) for name in process},
+    }
 
 
 def load_stage(path: Path, weights: Weights, device: torch.device | str) -> Stage:

@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
+import subprocess
 import sys
 import time
 import types
@@ -20,6 +22,7 @@ import pytest
 import torch
 
 from datatools.errors import InputError
+from txtdiff.config_files import config_to_toml
 from txtdiff.training import checkpoint as checkpoints
 from txtdiff.training import tensor_files
 from txtdiff.training.checkpoint import (
@@ -111,6 +114,34 @@ def test_a_killed_run_goes_on_at_once_though_its_data_workers_live_on(tmp_path: 
             time.sleep(0.02)
         process.kill()
         process.join()
+
+
+@pytest.mark.slow
+def test_a_job_that_is_told_to_end_saves_what_it_has(tmp_path: Path) -> None:
+    """Schedulers tell all of its processes, the data workers too."""
+    steps = ("run.images=100000", "run.save_every_images=100000", "run.log_every_images=8")
+    settings, out = tmp_path / "settings.toml", tmp_path / "run"
+    settings.write_text(config_to_toml(tiny_config(tiny_catalog(tmp_path), "data.workers=2", *steps)))
+    command = [sys.executable, "-m", "txtdiff", "train", str(settings), "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as job:
+        while not (out / "metrics.jsonl").exists():
+            assert job.poll() is None
+            time.sleep(0.02)
+        time.sleep(1)  # until its workers wait for work
+        os.killpg(job.pid, signal.SIGTERM)
+        said = job.communicate(timeout=60)[1]
+    assert job.returncode == 130 and "Traceback" not in said
+    assert newest_checkpoint(out) is not None
+
+
+def test_a_run_of_damaged_checkpoints_alone_does_not_begin_anew(tmp_path: Path) -> None:
+    config, out = tiny_config(tiny_catalog(tmp_path), "run.images=4"), tmp_path / "run"
+    train(config, out)
+    (out / "step-4" / "model.safetensors").write_bytes(b"")
+    log = (out / "metrics.jsonl").read_bytes()
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole"):
+        train(config, out)
+    assert (out / "metrics.jsonl").read_bytes() == log
 
 
 class FullDisk:

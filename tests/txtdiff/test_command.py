@@ -120,6 +120,10 @@ def test_a_weaker_model_leads_the_base_away(
     assert (plain != led).any()
     assert run(*asked, "--weaker", "weak", "--out", "idle") == 2
     assert "--weaker has no effect" in capsys.readouterr().err
+    assert run(*train, "--out", "other", "--set", "diffusion.n_steps=500") == 0
+    assert run(*asked, "--weaker", "other", *weaker[2:], "--out", "wrong") == 2
+    refused = " ".join(capsys.readouterr().err.split())
+    assert "other cannot lead the base away: its diffusion.n_steps is 500, the base's 1000" in refused
 
 
 def test_only_pictures_of_ours_are_replaced(

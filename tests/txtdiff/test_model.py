@@ -383,7 +383,7 @@ def test_without_a_hub_its_absence_is_told_before_it_is_asked(
     assert str(raised.value).split("\n") == [
         "the weights ViT-L-14-336-quickgelu/openai of captions.tower cannot be had: "
         "the hub cannot be reached (no network here)",
-        'Set captions.weights to a file with CLIP weights, or to "random" to do without.',
+        'Set model.captions.weights to a file with CLIP weights, or to "random" to do without.',
     ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -124,10 +126,21 @@ def load_batches(
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
+        worker_init_fn=_outlive_one_sigterm,
         # Its own generator: the loader would otherwise draw a seed from the global one at every start.
         generator=torch.Generator(),
     )
     return map(_raised, iter(loader))
+
+
+def _outlive_one_sigterm(worker: int) -> None:
+    """A job is stopped by a signal to all of its processes: the main one still has a checkpoint to write, and
+    would find its workers gone. It ends them itself, at the latest by a second signal."""
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, note)
 
 
 class _Told(Dataset[Sample | InputError]):

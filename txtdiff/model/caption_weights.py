@@ -24,7 +24,7 @@ from txtdiff.model.unet import UNet
 
 __all__ = ["check_caption_weights", "load_caption_tower"]
 
-_REMEDY = 'Set captions.weights to a file with CLIP weights, or to "random" to do without.'
+_REMEDY = 'Set model.captions.weights to a file with CLIP weights, or to "random" to do without.'
 _WHAT = "captions.weights"
 _PARTS = ("token_embedding.", "positional_embedding", "transformer.")
 

@@ -108,4 +108,5 @@ def _sample(
     shape = (model.image_channels, model.image_size_px, model.image_size_px)
     noise = picture_noise(which, shape, stage=0, purpose=START, device=device)
     denoiser = thresholded(network_denoiser(network, diffusion, cond), schedule)
-    return sample_ddim(denoiser, noise(), schedule, trailing_steps(diffusion.n_steps, config.run.grid_steps))
+    n_steps = min(config.run.grid_steps, diffusion.n_steps)
+    return sample_ddim(denoiser, noise(), schedule, trailing_steps(diffusion.n_steps, n_steps))
