@@ -98,12 +98,12 @@ def _checkpoint(config: RunConfig, out: Path) -> Path | None:
     """What a run goes on from: its newest checkpoint, or one from where an earlier run copied its own, or a
     converted one; None: it begins."""
     newest, run = newest_checkpoint(out), config.run
+    if run.upload is not None:
+        newest = fetch_newer(run.upload, out, newest) or newest
     if newest is None and list_checkpoints(out):
         raise InputError(
             f"no checkpoint in {out} is whole", "Move them away to begin anew, or choose another --out."
         )
-    if run.upload is not None:
-        newest = fetch_newer(run.upload, out, newest) or newest
     if newest is None and run.init is not None and run.init.suffix == ".pt":
         newest = _convert(run.init, config, out)
     return newest
