@@ -370,20 +370,6 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _heads_fit_the_channels(self) -> Self:
-        attention = self.attention
-        if attention.kind != "self_attention":
-            return self
-        down, up = attention.channels_per_head, attention.channels_per_head_up
-        heads = {"channels_per_head": down, "channels_per_head_up": down if up == "same" else up}
-        factors = {self.map_size_px // resolution_px for resolution_px in attention.resolutions_px}
-        for level, mult in enumerate(self.channel_mult):
-            width = int(mult * self.channels)
-            for name, per_head in heads.items():
-                if 1 << level in factors and per_head is not None and per_head > width:
-                    raise ValueError(
-                        f"attention.{name} = {per_head} is larger than the {width} channels of the feature "
-                        f"map of {self.map_size_px >> level} px, which has self-attention"
-                    )
         if problems := dict.fromkeys(uneven_heads(self)):  # many stages are alike
             raise ValueError("; ".join(problems))
         return self

@@ -61,14 +61,20 @@ def plan_network(config: ModelConfig) -> Plan:
 def attention_heads(config: ModelConfig, width: int, way: Way) -> int:
     """Heads of self-attention on a feature map of `width` channels."""
     attention = config.attention
-    per_head, heads = attention.channels_per_head, attention.heads
+    _, per_head = _channels_per_head(config, way)
+    if per_head is not None:
+        return width // per_head
+    return (attention.heads_up or attention.heads) if way == "up" else attention.heads
+
+
+def _channels_per_head(config: ModelConfig, way: Way) -> tuple[str, int | None]:
+    """The setting that decides it, and what it says; None: a number of heads decides."""
+    attention = config.attention
     if way == "middle":
-        return heads
-    if way == "up":
-        heads = attention.heads_up or heads
-        if attention.channels_per_head_up != "same":
-            per_head = attention.channels_per_head_up
-    return heads if per_head is None else width // per_head
+        return "heads", None
+    if way == "up" and attention.channels_per_head_up != "same":
+        return "channels_per_head_up", attention.channels_per_head_up
+    return "channels_per_head", attention.channels_per_head
 
 
 def uneven_heads(config: ModelConfig) -> Iterator[str]:
@@ -81,8 +87,12 @@ def uneven_heads(config: ModelConfig) -> Iterator[str]:
     for way, stage in stages:
         width = stage.out_channels
         of_map = f"the {width} channels of the feature map of {stage.resolution_px} px"
-        if "attention" in stage.slots and width % (heads := attention_heads(config, width, way)):
-            yield f"attention: {heads} heads cannot share {of_map} evenly"
+        if "attention" in stage.slots:
+            name, per_head = _channels_per_head(config, way)
+            if per_head is not None and per_head > width:
+                yield f"attention.{name} = {per_head} is larger than {of_map}, which has self-attention"
+            elif width % (heads := attention_heads(config, width, way)):
+                yield f"attention: {heads} heads cannot share {of_map} evenly"
         if config.text is None or "text" not in stage.slots:
             continue
         text, heads = config.text.attention, config.text.attention.heads
